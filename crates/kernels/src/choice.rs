@@ -1,0 +1,89 @@
+//! The best token and its probability on the device, so that a greedy token needs a read-back of four bytes.
+
+use burn::tensor::{Int, Tensor, activation::log_softmax};
+use wethink_shaders as shaders;
+
+use crate::Launches;
+use crate::pointwise::upcast;
+use crate::wgsl::{Buffer, Wgsl};
+
+/// Index of the largest logit of each row, the lowest of equals: `[N, V]` to `[N]`. Two ids are never chosen.
+///
+/// NaN is never chosen by the kernel; the composed body's answer on NaN is unspecified.
+pub fn argmax(logits: Tensor<2>, banned: [u32; 2], launches: &mut Launches) -> Tensor<1, Int> {
+    let Some(device) = Wgsl::of(&logits) else {
+        return argmax_composed(logits, banned, launches);
+    };
+    let [rows, vocab] = logits.dims();
+    let params = shaders::argmax::Params {
+        rows: rows as u32,
+        vocab: vocab as u32,
+        banned_a: banned[0],
+        banned_b: banned[1],
+    };
+    let ids = device.empty_ids([rows]);
+    let grid = shaders::argmax::grid(&params);
+    device.launch(
+        &shaders::argmax::KERNEL,
+        &params,
+        grid,
+        &[&Buffer::read(logits), &ids],
+        launches,
+    );
+    ids.ids()
+}
+
+/// The definition of [`argmax`].
+pub fn argmax_composed(logits: Tensor<2>, banned: [u32; 2], launches: &mut Launches) -> Tensor<1, Int> {
+    launches.count("argmax_composed");
+    let [_, vocab] = logits.dims();
+    let columns: Tensor<1, Int> = Tensor::arange(0..vocab as i64, &logits.device());
+    let [a, b] = banned.map(|id| columns.clone().equal_scalar(id as i32));
+    let hidden = a.bool_or(b).unsqueeze_dim::<2>(0).expand(logits.dims());
+    logits
+        .mask_fill(hidden, f32::NEG_INFINITY)
+        .argmax(1)
+        .squeeze_dim(1)
+}
+
+/// log softmax(logits / temperature) at one id per row: `[N, V]` and `[N]` to `[N]`, float32.
+pub fn logprobs(
+    logits: Tensor<2>,
+    ids: Tensor<1, Int>,
+    temperature: f64,
+    launches: &mut Launches,
+) -> Tensor<1> {
+    let Some(device) = Wgsl::of(&logits) else {
+        return logprobs_composed(logits, ids, temperature, launches);
+    };
+    let [rows, vocab] = logits.dims();
+    let params = shaders::logprob_gather::Params {
+        rows: rows as u32,
+        vocab: vocab as u32,
+        inverse_temperature: (1.0 / temperature) as f32,
+        pad: 0,
+    };
+    let chosen = device.empty([rows]);
+    let buffers = [&Buffer::read(logits), &Buffer::read_ids(ids), &chosen];
+    let grid = shaders::logprob_gather::grid(&params);
+    device.launch(
+        &shaders::logprob_gather::KERNEL,
+        &params,
+        grid,
+        &buffers,
+        launches,
+    );
+    chosen.tensor()
+}
+
+/// The definition of [`logprobs`].
+pub fn logprobs_composed(
+    logits: Tensor<2>,
+    ids: Tensor<1, Int>,
+    temperature: f64,
+    launches: &mut Launches,
+) -> Tensor<1> {
+    launches.count("logprobs_composed");
+    let all = log_softmax(upcast(logits).div_scalar(temperature), 1);
+    all.gather(1, ids.unsqueeze_dim(1)).squeeze_dim(1)
+}

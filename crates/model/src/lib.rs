@@ -1,0 +1,41 @@
+//! Qwen2.5-VL (arXiv 2502.13923) in burn: token ids and picture patches in, logits and tokens out.
+//!
+//! One definition serves training, the terminal and the browser. Field names follow the released checkpoint
+//! (`visual.blocks`, `q_proj`), so that loading needs no rename table. What a layer needs beyond its weights comes as an
+//! argument: the cache, the random key, the counters, the device.
+//!
+//! Letters used in shape comments: B batch, T tokens of this step, L cached tokens, P patches, N merged patches (tokens of
+//! pictures), H heads (Hq queries, Hkv keys and values), D head dim, C width, V vocabulary.
+//!
+//! Deliberately absent: files, URLs, clocks, printing, the name of any device or backend, picture decoding, the tokenizer.
+
+mod cache;
+mod checkpoint;
+mod config;
+mod fields;
+mod generate;
+mod linear;
+mod model;
+mod philox;
+mod prompt;
+mod rotary;
+mod sampling;
+mod shards;
+mod text;
+mod vision;
+mod windows;
+
+pub use cache::KvCache;
+pub use checkpoint::Loader;
+pub use config::{Config, ConfigError, TextConfig, VisionConfig};
+pub use generate::{Detokenize, FinishReason, GenerateError, Generation, Options, Row, Token};
+pub use linear::{Linear, Weight};
+pub use model::{Model, Prefill, Trace};
+pub use philox::uniform;
+pub use prompt::{Prompt, PromptError};
+pub use sampling::{Choice, Sampling, SamplingError};
+pub use shards::{CheckpointError, Faults, check_shards, expected_tensors};
+pub use text::{Decoder, DecoderLayer, Embedding, Mlp, RmsNorm, SelfAttention};
+pub use vision::{Block, Merger, PatchEmbed, VisionAttention, VisionTower};
+pub use wethink_kernels::{Launches, Span};
+pub use windows::{Windows, windows};
