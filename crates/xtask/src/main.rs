@@ -1,0 +1,110 @@
+//! Developer commands: one word each for what a fresh clone should do.
+
+mod steps;
+mod tools;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use steps::Steps;
+
+/// Developer commands of WeThink.
+#[derive(Parser)]
+#[command(name = "cargo xtask", max_term_width = 100, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Ask the bundled model about a bundled picture; needs nothing but Rust
+    Demo {
+        /// The question
+        #[arg(long, default_value = "What is in the picture?")]
+        question: String,
+    },
+    /// Format, lints and all tests, natively and for wasm32; installs what is missing or says how
+    Test,
+    /// Measure and print JSON
+    Bench {
+        /// What to measure; everything when left out
+        suite: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Demo { question } => demo(&question),
+        Command::Test => test(),
+        Command::Bench { suite } => bench(suite.as_deref()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn demo(question: &str) -> Result<()> {
+    let tiny = "tests/fixtures/tiny-qwen2_5_vl";
+    eprintln!(
+        "The bundled model is a random Qwen2.5-VL of a million parameters: its words mean nothing, but picture, prompt and \
+         tokens go the way they go in the released one. The first build takes some minutes."
+    );
+    let (checkpoint, image) = (format!("{tiny}/checkpoint"), format!("{tiny}/images/coffee.png"));
+    let trainer = [
+        "run",
+        "--bin",
+        "trainer",
+        "--",
+        "ask",
+        "--device",
+        "cpu",
+        "--max-new-tokens",
+        "60",
+    ];
+    let ask = [
+        "--checkpoint",
+        &checkpoint,
+        "--image",
+        &image,
+        "--question",
+        question,
+    ];
+    steps::cargo(&[&trainer[..], &ask[..]].concat())
+}
+
+/// Libraries that build for the browser without a tensor library, and are cheap to check there.
+const WASM: [&str; 3] = ["wethink-processor", "wethink-reward", "wethink-shaders"];
+
+fn test() -> Result<()> {
+    let mut steps = Steps::new();
+    steps.step("tools", || {
+        tools::wasm_target()?;
+        tools::software_vulkan()
+    })?;
+    steps.cargo("format", &["fmt", "--all", "--check"])?;
+    steps.cargo("lints", &["clippy", "--all-targets", "--", "-D", "warnings"])?;
+    let packages = WASM.iter().flat_map(|package| ["-p", package]);
+    let wasm = ["clippy", "--lib", "--target", "wasm32-unknown-unknown"]
+        .into_iter()
+        .chain(packages);
+    steps.cargo(
+        "lints, wasm32",
+        &wasm.chain(["--", "-D", "warnings"]).collect::<Vec<_>>(),
+    )?;
+    // The command line is tested as a built binary: all targets are built first.
+    steps.cargo("build", &["build", "--all-targets"])?;
+    steps.cargo("tests", &["test", "--all-targets"])?;
+    steps.summary();
+    Ok(())
+}
+
+fn bench(suite: Option<&str>) -> Result<()> {
+    let suite = suite.map_or(Vec::new(), |suite| vec![suite]);
+    steps::cargo(&[&["run", "--quiet", "--bin", "bench", "--"], &suite[..]].concat())
+}

@@ -1,0 +1,21 @@
+//! Tests that cross crate borders. Each module proves one promise; the library part only finds the known answers.
+//!
+//! Known answers come from the reference implementations. The folder in `WETHINK_FIXTURES` is used where it is set, else
+//! the copy in this crate. Suites named `released_` need parts that are not copied, and are ignored unless asked for.
+
+pub mod fixtures;
+
+#[cfg(test)]
+mod arrows;
+#[cfg(test)]
+mod commands;
+#[cfg(test)]
+mod golden_model;
+#[cfg(test)]
+mod golden_processor;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod released_checkpoint;
+#[cfg(test)]
+mod released_tokenizer;

@@ -1,0 +1,210 @@
+//! The one place of the trainer that names devices.
+
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail};
+use burn::tensor::{DType, Device, DeviceKind};
+use clap::ValueEnum;
+
+/// `--device`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceArg {
+    /// CUDA where it works, else a GPU through wgpu, else the CPU.
+    Auto,
+    /// burn's CPU backend.
+    Cpu,
+    /// A GPU, or a software adapter, through wgpu.
+    Wgpu,
+    /// An NVIDIA GPU by index.
+    Cuda(usize),
+}
+
+impl FromStr for DeviceArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let unknown = || format!("`{text}` is none of auto, cpu, wgpu, cuda, cuda:N");
+        match text.split_once(':') {
+            None => match text {
+                "auto" => Ok(Self::Auto),
+                "cpu" => Ok(Self::Cpu),
+                "wgpu" => Ok(Self::Wgpu),
+                "cuda" => Ok(Self::Cuda(0)),
+                _ => Err(unknown()),
+            },
+            Some(("cuda", index)) => index.parse().map(Self::Cuda).map_err(|_| unknown()),
+            Some(_) => Err(unknown()),
+        }
+    }
+}
+
+/// `--dtype`: the type of weights and activations. Norms, softmax and sampling are float32 in either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DtypeArg {
+    /// 32-bit floats.
+    F32,
+    /// bfloat16; CUDA only.
+    Bf16,
+}
+
+/// A device, ready for tensors, with the type the model computes in.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    /// The device.
+    pub device: Device,
+    /// The type of weights and activations.
+    pub dtype: DType,
+    /// What it is, for people.
+    pub name: String,
+}
+
+impl fmt::Display for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// Opens a device. bf16 where CUDA runs, float32 elsewhere, unless asked otherwise.
+pub fn open(device: DeviceArg, dtype: Option<DtypeArg>) -> Result<Opened> {
+    let opened = match device {
+        DeviceArg::Cpu => cpu(),
+        DeviceArg::Wgpu => wgpu(false)?,
+        DeviceArg::Cuda(index) => cuda(index)?,
+        DeviceArg::Auto => auto(),
+    };
+    let cuda = opened.dtype == DType::BF16;
+    match dtype {
+        None => Ok(opened),
+        Some(DtypeArg::F32) => Ok(Opened {
+            dtype: DType::F32,
+            ..opened
+        }),
+        Some(DtypeArg::Bf16) if cuda => Ok(opened),
+        Some(DtypeArg::Bf16) => bail!(
+            "--dtype bf16 needs --device cuda; {} computes in f32",
+            opened.name
+        ),
+    }
+}
+
+fn cpu() -> Opened {
+    Opened {
+        device: Device::flex(),
+        dtype: DType::F32,
+        name: "cpu".into(),
+    }
+}
+
+/// The best that works. What does not work is no error here: the CPU always does.
+fn auto() -> Opened {
+    cuda(0).or_else(|_| wgpu(true)).unwrap_or_else(|_| cpu())
+}
+
+/// `hardware`: refuse software adapters, which burn's own CPU backend outruns.
+fn wgpu(hardware: bool) -> Result<Opened> {
+    let open = |kind: Option<DeviceKind>| {
+        let options = Device::wgpu_options();
+        match kind {
+            Some(kind) => options.device_kind(kind).init_with_setup(),
+            None => options.init_with_setup(),
+        }
+    };
+    let first = open(None);
+    let (device, setup) = match first {
+        Ok(opened) => opened,
+        // The default selector may pass over software adapters.
+        Err(_) if !hardware => open(Some(DeviceKind::Cpu)).context(
+            "no WebGPU adapter found; install a Vulkan driver for the GPU (Mesa's `mesa-vulkan-drivers` also brings a \
+             software one), or use --device cpu",
+        )?,
+        Err(error) => return Err(error.into()),
+    };
+    let info = setup.adapter.get_info();
+    if hardware && info.device_type == ::wgpu::DeviceType::Cpu {
+        bail!("only the software adapter {}", info.name);
+    }
+    Ok(Opened {
+        device,
+        dtype: DType::F32,
+        name: format!("wgpu ({}, {:?})", info.name, info.backend),
+    })
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(index: usize) -> Result<Opened> {
+    // Creating a CUDA device without a driver panics inside the bindings: look for the libraries first.
+    let names: [&[&str]; 2] = if cfg!(windows) {
+        [&["nvcuda.dll"], &["nvrtc64_130_0.dll", "nvrtc64_120_0.dll"]]
+    } else {
+        [
+            &["libcuda.so.1", "libcuda.so"],
+            &["libnvrtc.so", "libnvrtc.so.13", "libnvrtc.so.12"],
+        ]
+    };
+    for (names, fix) in names
+        .into_iter()
+        .zip(["install NVIDIA's driver", "install the CUDA toolkit's NVRTC"])
+    {
+        // SAFETY: both libraries run no code of consequence when they are loaded.
+        let found = names
+            .iter()
+            .any(|name| unsafe { libloading::Library::new(name) }.is_ok());
+        if !found {
+            bail!(
+                "{} not found; {fix}, or use --device wgpu or --device cpu",
+                names[0]
+            );
+        }
+    }
+    let count = Device::enumerate(burn::tensor::DeviceType::Cuda).into_vec().len();
+    if index >= count {
+        bail!("cuda:{index} does not exist; {count} CUDA devices were found");
+    }
+    Ok(Opened {
+        device: Device::cuda(index),
+        dtype: DType::BF16,
+        name: format!("cuda:{index}"),
+    })
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(index: usize) -> Result<Opened> {
+    bail!(
+        "cuda:{index} needs a build with CUDA: cargo build --release -p wethink-trainer --features cuda; or use \
+         --device wgpu, which also runs on NVIDIA's GPUs"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_read_by_name_and_index() {
+        assert_eq!("auto".parse(), Ok(DeviceArg::Auto));
+        assert_eq!("cuda".parse(), Ok(DeviceArg::Cuda(0)));
+        assert_eq!("cuda:3".parse(), Ok(DeviceArg::Cuda(3)));
+        for wrong in ["gpu", "cuda:", "cuda:x", "cpu:0", ""] {
+            let error = wrong.parse::<DeviceArg>().expect_err(wrong);
+            assert!(error.contains("auto, cpu, wgpu"), "{error}");
+        }
+    }
+
+    #[test]
+    fn bf16_away_from_cuda_is_refused_with_the_fix() {
+        let error = open(DeviceArg::Cpu, Some(DtypeArg::Bf16))
+            .expect_err("flex computes in f32")
+            .to_string();
+        assert!(error.contains("--device cuda"), "{error}");
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    #[test]
+    fn cuda_without_the_feature_says_how_to_build_it() {
+        let error = open(DeviceArg::Cuda(0), None)
+            .expect_err("built without cuda")
+            .to_string();
+        assert!(error.contains("--features cuda"), "{error}");
+    }
+}
