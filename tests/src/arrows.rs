@@ -24,30 +24,14 @@ const INTERNAL: &[(&str, &[&str])] = &[
             "wethink-trainer",
         ],
     ),
-    (
-        "wethink-trainer",
-        &[
-            "wethink-kernels",
-            "wethink-model",
-            "wethink-processor",
-            "wethink-reward",
-        ],
-    ),
+    ("wethink-trainer", &["wethink-kernels", "wethink-model", "wethink-processor", "wethink-reward"]),
     ("xtask", &[]),
 ];
 
 /// Crates that only their owners may name as a dependency (not counting development).
 const OWNED: &[(&str, &[&str])] = &[
     ("anyhow", &["wethink-tests", "wethink-trainer", "xtask"]),
-    (
-        "burn",
-        &[
-            "wethink-kernels",
-            "wethink-model",
-            "wethink-tests",
-            "wethink-trainer",
-        ],
-    ),
+    ("burn", &["wethink-kernels", "wethink-model", "wethink-tests", "wethink-trainer"]),
     ("burn-wgpu", &["wethink-kernels"]),
     ("clap", &["wethink-tests", "wethink-trainer", "xtask"]),
     ("image", &["wethink-processor"]),
@@ -59,13 +43,7 @@ const OWNED: &[(&str, &[&str])] = &[
 /// Dependencies by package: (name, is for development).
 fn packages() -> BTreeMap<String, Vec<(String, bool)>> {
     let run = Command::new(env!("CARGO"))
-        .args([
-            "metadata",
-            "--format-version=1",
-            "--no-deps",
-            "--offline",
-            "--manifest-path",
-        ])
+        .args(["metadata", "--format-version=1", "--no-deps", "--offline", "--manifest-path"])
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
         .output()
         .expect("cargo runs");
@@ -88,16 +66,11 @@ fn internal_arrows_are_those_of_the_design() {
         .iter()
         .map(|(name, dependencies)| {
             let inside = dependencies.iter().map(|(name, _)| name.as_str());
-            (
-                name.as_str(),
-                inside.filter(|name| packages.contains_key(*name)).collect(),
-            )
+            (name.as_str(), inside.filter(|name| packages.contains_key(*name)).collect())
         })
         .collect();
-    let want: BTreeMap<&str, BTreeSet<&str>> = INTERNAL
-        .iter()
-        .map(|&(name, to)| (name, to.iter().copied().collect()))
-        .collect();
+    let want: BTreeMap<&str, BTreeSet<&str>> =
+        INTERNAL.iter().map(|&(name, to)| (name, to.iter().copied().collect())).collect();
     assert_eq!(internal, want);
 }
 
@@ -119,13 +92,8 @@ fn the_stand_in_for_cubecl_llvm_is_the_version_it_stands_in_for() {
     // Under another version the patch of the workspace manifest silently does not apply.
     let lock =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock")).expect("Cargo.lock");
-    let entries: Vec<&str> = lock
-        .split("[[package]]")
-        .filter(|entry| entry.contains("\"cubecl-llvm\"\nversion"))
-        .collect();
+    let entries: Vec<&str> =
+        lock.split("[[package]]").filter(|entry| entry.contains("\"cubecl-llvm\"\nversion")).collect();
     assert_eq!(entries.len(), 1, "one cubecl-llvm");
-    assert!(
-        !entries[0].contains("source ="),
-        "cubecl-llvm comes from the registry"
-    );
+    assert!(!entries[0].contains("source ="), "cubecl-llvm comes from the registry");
 }

@@ -14,11 +14,7 @@ fn trainer() -> Command {
     let test = std::env::current_exe().expect("the test's own path");
     let folder = test.ancestors().nth(2).expect("target/PROFILE/deps/test");
     let path = folder.join(format!("trainer{}", std::env::consts::EXE_SUFFIX));
-    assert!(
-        path.is_file(),
-        "{} is missing: run `cargo build`, or the whole of `cargo test`",
-        path.display()
-    );
+    assert!(path.is_file(), "{} is missing: run `cargo build`, or the whole of `cargo test`", path.display());
     Command::new(path)
 }
 
@@ -37,12 +33,7 @@ fn run_with_input(command: &mut Command, input: &str) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary runs");
-    child
-        .stdin
-        .take()
-        .expect("piped")
-        .write_all(input.as_bytes())
-        .expect("the binary reads");
+    child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("the binary reads");
     child.wait_with_output().expect("the binary ends")
 }
 
@@ -62,11 +53,7 @@ fn assert_fails(output: &Output, code: i32, words: &[&str]) {
 
 fn ask() -> Command {
     let mut command = trainer();
-    command
-        .arg("ask")
-        .arg("--checkpoint")
-        .arg(tiny("checkpoint"))
-        .args(["--device", "cpu"]);
+    command.arg("ask").arg("--checkpoint").arg(tiny("checkpoint")).args(["--device", "cpu"]);
     command
 }
 
@@ -104,16 +91,10 @@ fn golden_ask_gives_the_references_tokens_for_every_case() {
         ]);
         command.arg("--no-system");
         for image in case.answer["images"].as_array().expect("images") {
-            command
-                .arg("--image")
-                .arg(tiny("images").join(image.as_str().expect("a name")));
+            command.arg("--image").arg(tiny("images").join(image.as_str().expect("a name")));
         }
         let output = run(&mut command);
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let json: Value = serde_json::from_str(stdout(&output)).expect("one object");
         assert_eq!(json["prompt"], case.answer["prompt"], "{}", case.name);
         assert_eq!(json["token_ids"], case.answer["greedy"], "{}", case.name);
@@ -124,11 +105,7 @@ fn golden_ask_gives_the_references_tokens_for_every_case() {
             json["image_grid_thw"].as_array().map(Vec::len),
             case.answer["images"].as_array().map(Vec::len)
         );
-        assert!(
-            json["timing"]["prefill_seconds"]
-                .as_f64()
-                .is_some_and(|seconds| seconds > 0.0)
-        );
+        assert!(json["timing"]["prefill_seconds"].as_f64().is_some_and(|seconds| seconds > 0.0));
     }
 }
 
@@ -142,20 +119,9 @@ fn ask_streams_and_ends_with_one_line_of_figures() {
         "--min-new-tokens",
         "12",
     ]));
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let last = stdout(&output).lines().last().expect("a line");
-    for word in [
-        "image tokens",
-        "prefill",
-        "decode",
-        "tokens/s",
-        "peak memory",
-        "--max-new-tokens",
-    ] {
+    for word in ["image tokens", "prefill", "decode", "tokens/s", "peak memory", "--max-new-tokens"] {
         assert!(last.contains(word), "{last}");
     }
     assert!(!stdout(&output).contains('\x1b'), "no colours into a pipe");
@@ -164,9 +130,8 @@ fn ask_streams_and_ends_with_one_line_of_figures() {
 #[test]
 fn ask_puts_wethinks_system_prompt_first_unless_told_otherwise() {
     let prompt = |arguments: &[&str]| {
-        let output = run(ask()
-            .args(["--question", "Hm?", "--json", "--max-new-tokens", "1"])
-            .args(arguments));
+        let output =
+            run(ask().args(["--question", "Hm?", "--json", "--max-new-tokens", "1"]).args(arguments));
         let json: Value = serde_json::from_str(stdout(&output)).expect("one object");
         json["prompt"].as_str().expect("a prompt").to_owned()
     };
@@ -182,16 +147,7 @@ fn misuse_is_told_apart_by_its_exit_code() {
         &["ask", "--checkpoint", "x"],
         &["ask", "--checkpoint", "x", "--question", "a", "--messages", "b"],
         &["ask", "--checkpoint", "x", "--question", "a", "--device", "gpu"],
-        &[
-            "ask",
-            "--checkpoint",
-            "x",
-            "--question",
-            "a",
-            "--system",
-            "a",
-            "--no-system",
-        ],
+        &["ask", "--checkpoint", "x", "--question", "a", "--system", "a", "--no-system"],
         &["ask", "--checkpoint", "x", "--question", "a", "--dtype", "int4"],
         &["fly"],
         &[],
@@ -209,31 +165,11 @@ fn misuse_is_told_apart_by_its_exit_code() {
 
 #[test]
 fn wrong_settings_are_named() {
-    assert_fails(
-        &run(ask().args(["--question", "a", "--temperature", "-1"])),
-        2,
-        &["--temperature"],
-    );
-    assert_fails(
-        &run(ask().args(["--question", "a", "--temperature=-1"])),
-        1,
-        &["temperature"],
-    );
-    assert_fails(
-        &run(ask().args(["--question", "a", "--top-p", "1.5"])),
-        1,
-        &["top-p"],
-    );
-    assert_fails(
-        &run(ask().args(["--question", "a", "--top-k", "0"])),
-        1,
-        &["top-k"],
-    );
-    assert_fails(
-        &run(ask().args(["--question", "a", "--dtype", "bf16"])),
-        1,
-        &["--device cuda"],
-    );
+    assert_fails(&run(ask().args(["--question", "a", "--temperature", "warm"])), 2, &["--temperature"]);
+    assert_fails(&run(ask().args(["--question", "a", "--temperature", "-1"])), 1, &["temperature"]);
+    assert_fails(&run(ask().args(["--question", "a", "--top-p", "1.5"])), 1, &["top-p"]);
+    assert_fails(&run(ask().args(["--question", "a", "--top-k", "0"])), 1, &["top-k"]);
+    assert_fails(&run(ask().args(["--question", "a", "--dtype", "bf16"])), 1, &["--device cuda"]);
     let huge = usize::MAX.to_string();
     assert_fails(
         &run(ask().args(["--question", "a", "--max-new-tokens", &huge])),
@@ -265,23 +201,12 @@ fn wrong_pictures_and_chats_are_named() {
         (bomb, "bomb.bmp"),
         (folder.path().join("none.png").display().to_string(), "none.png"),
     ] {
-        assert_fails(
-            &run(ask().args(["--question", "a", "--image", &image])),
-            1,
-            &[word],
-        );
+        assert_fails(&run(ask().args(["--question", "a", "--image", &image])), 1, &[word]);
     }
     let chat = |text: &str| file("chat.json", text.as_bytes());
     let slot = r#"[{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "a"}]}]"#;
     assert_fails(&run(ask().args(["--messages", &chat(slot)])), 1, &["1", "0"]);
-    let two = [
-        "--messages",
-        &chat(slot),
-        "--image",
-        &picture,
-        "--image",
-        &picture,
-    ];
+    let two = ["--messages", &chat(slot), "--image", &picture, "--image", &picture];
     assert_fails(&run(ask().args(two)), 1, &["1", "2"]);
     for (text, word) in [
         ("", "chat.json"),
@@ -289,10 +214,7 @@ fn wrong_pictures_and_chats_are_named() {
         ("[]", "no messages"),
         ("{}", "chat.json"),
         (r#"[{"role": "user"}]"#, "content"),
-        (
-            r#"[{"role": "user", "content": [{"type": "video", "video": "x"}]}]"#,
-            "video",
-        ),
+        (r#"[{"role": "user", "content": [{"type": "video", "video": "x"}]}]"#, "video"),
         (r#"[{"role": "user", "content": [{"type": "sound"}]}]"#, "sound"),
     ] {
         assert_fails(&run(ask().args(["--messages", &chat(text)])), 1, &[word]);
@@ -316,45 +238,24 @@ fn bmp_header(width: i32, height: i32) -> Vec<u8> {
 
 #[test]
 fn broken_checkpoints_are_named() {
-    assert_fails(
-        &run(&mut ask_from(Path::new("/nonexistent"))),
-        1,
-        &["/nonexistent", "--checkpoint"],
-    );
+    assert_fails(&run(&mut ask_from(Path::new("/nonexistent"))), 1, &["/nonexistent", "--checkpoint"]);
     let empty = tempfile::tempdir().expect("a temporary folder");
     assert_fails(&run(&mut ask_from(empty.path())), 1, &["config.json"]);
-    for name in [
-        "config.json",
-        "tokenizer.json",
-        "preprocessor_config.json",
-        "chat_template.json",
-    ] {
+    for name in ["config.json", "tokenizer.json", "preprocessor_config.json", "chat_template.json"] {
         let folder = copy();
         std::fs::write(folder.path().join(name), "{").expect("written");
         assert_fails(&run(&mut ask_from(folder.path())), 1, &[name]);
     }
     let folder = copy();
     std::fs::remove_file(folder.path().join("model-00002-of-00002.safetensors")).expect("removed");
-    assert_fails(
-        &run(&mut ask_from(folder.path())),
-        1,
-        &["model-00002-of-00002.safetensors", "missing"],
-    );
+    assert_fails(&run(&mut ask_from(folder.path())), 1, &["model-00002-of-00002.safetensors", "missing"]);
     let folder = copy();
     let shard = folder.path().join("model-00001-of-00002.safetensors");
     let bytes = std::fs::read(&shard).expect("the shard");
     std::fs::write(&shard, &bytes[..bytes.len() / 2]).expect("written");
-    assert_fails(
-        &run(&mut ask_from(folder.path())),
-        1,
-        &["model-00001-of-00002.safetensors"],
-    );
+    assert_fails(&run(&mut ask_from(folder.path())), 1, &["model-00001-of-00002.safetensors"]);
     std::fs::write(&shard, b"").expect("written");
-    assert_fails(
-        &run(&mut ask_from(folder.path())),
-        1,
-        &["model-00001-of-00002.safetensors"],
-    );
+    assert_fails(&run(&mut ask_from(folder.path())), 1, &["model-00001-of-00002.safetensors"]);
 }
 
 #[test]
@@ -379,18 +280,11 @@ fn a_checkpoint_of_another_shape_lists_every_fault() {
 #[test]
 fn tokenize_goes_line_by_line_and_names_the_broken_one() {
     let mut command = trainer();
-    command
-        .arg("tokenize")
-        .arg("--checkpoint")
-        .arg(tiny("checkpoint"));
-    let output = run_with_input(
-        &mut command,
-        "{\"text\": \"3/4 + 1/8 = \u{3c0}<|im_end|>\"}\n\n{\"text\": \"\"}\n",
-    );
-    let lines: Vec<Value> = stdout(&output)
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("a JSON line"))
-        .collect();
+    command.arg("tokenize").arg("--checkpoint").arg(tiny("checkpoint"));
+    let output =
+        run_with_input(&mut command, "{\"text\": \"3/4 + 1/8 = \u{3c0}<|im_end|>\"}\n\n{\"text\": \"\"}\n");
+    let lines: Vec<Value> =
+        stdout(&output).lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect();
     assert_eq!(lines.len(), 2);
     assert_eq!(lines[0]["decoded"], "3/4 + 1/8 = \u{3c0}<|im_end|>");
     assert_eq!(lines[1]["ids"], serde_json::json!([]));
@@ -401,45 +295,19 @@ fn tokenize_goes_line_by_line_and_names_the_broken_one() {
 #[test]
 fn preprocess_writes_what_the_processor_computes() {
     let set = Tiny::open().expect("the known answers can be read");
-    let case = set
-        .cases
-        .iter()
-        .find(|case| case.encoded.grids.len() == 1)
-        .expect("a case with one picture");
+    let case = set.cases.iter().find(|case| case.encoded.grids.len() == 1).expect("a case with one picture");
     let folder = tempfile::tempdir().expect("a temporary folder");
     let out = folder.path().join("x.safetensors");
     let image = tiny("images").join(case.answer["images"][0].as_str().expect("a name"));
     let mut command = trainer();
-    command
-        .arg("preprocess")
-        .arg("--checkpoint")
-        .arg(tiny("checkpoint"));
+    command.arg("preprocess").arg("--checkpoint").arg(tiny("checkpoint"));
     let output = run(command.arg("--image").arg(image).arg("--out").arg(&out));
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let bytes = std::fs::read(&out).expect("the file");
     let file = SafeTensors::deserialize(&bytes).expect("safetensors");
-    let want: Vec<u8> = case
-        .encoded
-        .pixel_values
-        .iter()
-        .flat_map(|value| value.to_le_bytes())
-        .collect();
+    let want: Vec<u8> = case.encoded.pixel_values.iter().flat_map(|value| value.to_le_bytes()).collect();
     assert_eq!(file.tensor("pixel_values").expect("pixel_values").data(), want);
-    let grid: Vec<u8> = case.encoded.grids[0]
-        .iter()
-        .flat_map(|&n| (n as i64).to_le_bytes())
-        .collect();
-    assert_eq!(
-        file.tensor("image_grid_thw").expect("image_grid_thw").data(),
-        grid
-    );
-    assert_eq!(
-        std::fs::read_dir(folder.path()).expect("the folder").count(),
-        1,
-        "nothing left beside it"
-    );
+    let grid: Vec<u8> = case.encoded.grids[0].iter().flat_map(|&n| (n as i64).to_le_bytes()).collect();
+    assert_eq!(file.tensor("image_grid_thw").expect("image_grid_thw").data(), grid);
+    assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 1, "nothing left beside it");
 }

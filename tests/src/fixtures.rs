@@ -1,7 +1,8 @@
 //! Known answers of the reference implementations, read from a folder.
 
+use std::ops::Deref;
 use std::path::PathBuf;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use burn::tensor::{DType, Device};
@@ -20,14 +21,30 @@ pub fn dir() -> PathBuf {
     }
 }
 
-/// The WebGPU device of this machine, a software one where there is no other. None at all is a failure.
-pub fn wgpu() -> Device {
+/// The WebGPU device of this machine, held by one test at a time: memory is measured on it.
+pub struct Wgpu {
+    device: Device,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Deref for Wgpu {
+    type Target = Device;
+
+    fn deref(&self) -> &Device {
+        &self.device
+    }
+}
+
+/// Opens the WebGPU device, a software one where there is no other. None at all is a failure.
+pub fn wgpu() -> Wgpu {
     static DEVICE: LazyLock<Device> = LazyLock::new(|| {
         let opened = wethink_trainer::device::open(DeviceArg::Wgpu, None).expect("a WebGPU adapter");
         eprintln!("kernels run on {opened}");
         opened.device
     });
-    DEVICE.clone()
+    static TURN: Mutex<()> = Mutex::new(());
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    Wgpu { device: DEVICE.clone(), _turn: turn }
 }
 
 /// The tiny checkpoint and its cases.
@@ -69,25 +86,13 @@ impl Tiny {
                 Ok(Picture::decode(name, &std::fs::read(&path)?)?)
             });
             let pictures = pictures.collect::<Result<Vec<_>>>()?;
-            let encoded = processor.process(
-                &with_system(messages, System::None),
-                &pictures,
-                &Options::default(),
-            )?;
+            let encoded =
+                processor.process(&with_system(messages, System::None), &pictures, &Options::default())?;
             let tensors = std::fs::read(dir.join(format!("{name}.safetensors")))?;
-            cases.push(Case {
-                name: name.clone(),
-                answer: answer.clone(),
-                encoded,
-                tensors,
-            });
+            cases.push(Case { name: name.clone(), answer: answer.clone(), encoded, tensors });
         }
         assert!(!cases.is_empty(), "a set without cases proves nothing");
-        Ok(Self {
-            folder,
-            processor,
-            cases,
-        })
+        Ok(Self { folder, processor, cases })
     }
 
     /// The weights, in float32.
@@ -112,19 +117,12 @@ impl Case {
         let file = SafeTensors::deserialize(&self.tensors).expect("the reference writes safetensors");
         let view = file.tensor(name).ok()?;
         assert_eq!(view.dtype(), Dtype::F32, "{name}");
-        Some(
-            view.data()
-                .chunks_exact(4)
-                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-                .collect(),
-        )
+        Some(view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
     }
 
     /// A list of ids in `cases.json`.
     pub fn ids(&self, name: &str) -> Vec<u32> {
-        let list = self.answer[name]
-            .as_array()
-            .unwrap_or_else(|| panic!("{}: field `{name}`", self.name));
+        let list = self.answer[name].as_array().unwrap_or_else(|| panic!("{}: field `{name}`", self.name));
         list.iter().map(|id| id.as_u64().expect("an id") as u32).collect()
     }
 }

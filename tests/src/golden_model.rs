@@ -3,7 +3,9 @@
 
 use burn::tensor::{Device, Tensor};
 use pollster::block_on;
-use wethink_model::{FinishReason, Generation, KvCache, Launches, Model, Options, Row, Sampling, Token};
+use wethink_model::{
+    Detokenize, FinishReason, Generation, KvCache, Launches, Model, Options, Row, Sampling, Token,
+};
 
 use crate::fixtures::{Case, Tiny, assert_close, wgpu};
 
@@ -20,24 +22,14 @@ impl Suite {
     fn open(device: &Device) -> Self {
         let tiny = Tiny::open().expect("the known answers can be read");
         let model = tiny.model(device).expect("the tiny checkpoint loads");
-        let stop_ids = tiny
-            .folder
-            .stop_ids(model.config())
-            .expect("generation_config.json");
-        Self {
-            tiny,
-            model,
-            stop_ids,
-        }
+        let stop_ids = tiny.folder.stop_ids(model.config()).expect("generation_config.json");
+        Self { tiny, model, stop_ids }
     }
 
     /// The reference's settings: stop ids suppressed throughout.
     fn options(&self, penalty: f64) -> Options {
         Options {
-            sampling: Sampling {
-                repetition_penalty: penalty,
-                ..Sampling::default()
-            },
+            sampling: Sampling { repetition_penalty: penalty, ..Sampling::default() },
             max_new_tokens: LENGTH,
             min_new_tokens: LENGTH,
             stop_ids: self.stop_ids.clone(),
@@ -50,27 +42,14 @@ impl Suite {
     /// Generates for some cases as one batch; rows keep the random key of their place in the set.
     fn generate(&self, cases: &[usize], options: &Options) -> Vec<(Vec<u32>, Vec<f32>)> {
         let prompts: Vec<_> = cases.iter().map(|&i| self.tiny.cases[i].prompt()).collect();
-        let rows: Vec<_> = cases
-            .iter()
-            .map(|&i| Row {
-                prompt: i as u32,
-                sample: 3,
-            })
-            .collect();
+        let rows: Vec<_> = cases.iter().map(|&i| Row { prompt: i as u32, sample: 3 }).collect();
         let longest = prompts.iter().map(|prompt| prompt.ids.len()).max().unwrap_or(0);
         let mut cache = self.model.cache(cases.len(), longest + options.max_new_tokens);
         let mut launches = Launches::new();
         let options = options.clone();
-        let mut generation = Generation::new(
-            &self.model,
-            &prompts,
-            &rows,
-            &mut cache,
-            options,
-            None,
-            &mut launches,
-        )
-        .expect("sound");
+        let mut generation =
+            Generation::new(&self.model, &prompts, &rows, &mut cache, options, None, &mut launches)
+                .expect("sound");
         while block_on(generation.next()).expect("the device works").is_some() {}
         (0..cases.len())
             .map(|row| (generation.ids(row).to_vec(), generation.logprobs(row).to_vec()))
@@ -83,19 +62,13 @@ impl Suite {
 }
 
 fn values<const R: usize>(tensor: Tensor<R>) -> Vec<f32> {
-    block_on(tensor.into_data_async())
-        .expect("the device works")
-        .try_into_vec()
-        .expect("float32")
+    block_on(tensor.into_data_async()).expect("the device works").try_into_vec().expect("float32")
 }
 
 fn every_stage_equals_the_reference(device: &Device) {
     let suite = Suite::open(device);
     for case in &suite.tiny.cases {
-        let trace = suite
-            .model
-            .trace(&[case.prompt()], &mut Launches::new())
-            .expect("a sound prompt");
+        let trace = suite.model.trace(&[case.prompt()], &mut Launches::new()).expect("a sound prompt");
         let name = |stage: &str| format!("{} {stage}", case.name);
         match (case.floats("vision_embeds"), trace.vision) {
             (Some(want), Some(got)) => assert_close(&name("vision_embeds"), &values(got), &want),
@@ -103,9 +76,7 @@ fn every_stage_equals_the_reference(device: &Device) {
         }
         for (i, hidden) in trace.hidden.into_iter().enumerate() {
             let stage = format!("hidden_{i}");
-            let want = case
-                .floats(&stage)
-                .unwrap_or_else(|| panic!("{}: no {stage}", case.name));
+            let want = case.floats(&stage).unwrap_or_else(|| panic!("{}: no {stage}", case.name));
             assert_close(&name(&stage), &values(hidden), &want);
         }
         let want = case.floats("logits").expect("every case has logits");
@@ -121,30 +92,15 @@ fn greedy_tokens_equal_the_reference(device: &Device) {
             let alone = suite.generate(&[i], &suite.options(penalty)).remove(0);
             assert_eq!(alone.0, case.ids(field), "{} {field}", case.name);
             assert_eq!(batch[i].0, alone.0, "{} {field}: in a batch and alone", case.name);
-            assert_close(
-                &format!("{} {field}: log-probabilities", case.name),
-                &batch[i].1,
-                &alone.1,
-            );
+            assert_close(&format!("{} {field}: log-probabilities", case.name), &batch[i].1, &alone.1);
         }
     }
 }
 
 fn a_row_sampled_in_a_batch_equals_the_row_alone(device: &Device) {
     let suite = Suite::open(device);
-    let sampling = Sampling {
-        temperature: 0.8,
-        top_k: Some(50),
-        top_p: Some(0.95),
-        repetition_penalty: 1.1,
-    };
-    let options = Options {
-        sampling,
-        max_new_tokens: 16,
-        min_new_tokens: 0,
-        seed: 11,
-        ..suite.options(1.0)
-    };
+    let sampling = Sampling { temperature: 0.8, top_k: Some(50), top_p: Some(0.95), repetition_penalty: 1.1 };
+    let options = Options { sampling, max_new_tokens: 16, min_new_tokens: 0, seed: 11, ..suite.options(1.0) };
     let batch = suite.generate(&suite.all(), &options);
     for (i, row) in batch.iter().enumerate() {
         let alone = suite.generate(&[i], &options).remove(0);
@@ -163,34 +119,20 @@ fn cached_logits_equal_uncached_ones(device: &Device) {
         let answer = &case.ids("greedy")[..4];
         let mut cache = suite.model.cache(1, case.encoded.ids.len() + answer.len());
         let mut launches = Launches::new();
-        let prefill = suite
-            .model
-            .prefill(&[case.prompt()], &mut cache, &mut launches)
-            .expect("a sound prompt");
+        let prefill =
+            suite.model.prefill(&[case.prompt()], &mut cache, &mut launches).expect("a sound prompt");
         let mut cached = vec![values(prefill.logits)];
         for &id in answer {
-            let logits = suite
-                .model
-                .step(&[Some(id)], &mut cache, &mut launches)
-                .expect("room is left");
+            let logits = suite.model.step(&[Some(id)], &mut cache, &mut launches).expect("room is left");
             cached.push(values(logits));
         }
         let whole = Longer::new(case, answer);
-        let uncached = values(
-            suite
-                .model
-                .trace(&[whole.prompt()], &mut launches)
-                .expect("a sound prompt")
-                .logits,
-        );
+        let uncached =
+            values(suite.model.trace(&[whole.prompt()], &mut launches).expect("a sound prompt").logits);
         let vocab = cached[0].len();
         for (i, got) in cached.iter().enumerate() {
             let row = case.encoded.ids.len() - 1 + i;
-            assert_close(
-                &format!("{} token {i}", case.name),
-                got,
-                &uncached[row * vocab..(row + 1) * vocab],
-            );
+            assert_close(&format!("{} token {i}", case.name), got, &uncached[row * vocab..(row + 1) * vocab]);
         }
     }
 }
@@ -202,44 +144,25 @@ fn a_further_turn_computes_only_new_tokens(device: &Device) {
         let whole = Longer::new(case, &further);
         let mut launches = Launches::new();
         let mut cache = suite.model.cache(1, whole.ids.len());
-        suite
-            .model
-            .prefill(&[case.prompt()], &mut cache, &mut launches)
-            .expect("a sound prompt");
-        let again = suite
-            .model
-            .prefill(&[whole.prompt()], &mut cache, &mut launches)
-            .expect("a sound prompt");
+        suite.model.prefill(&[case.prompt()], &mut cache, &mut launches).expect("a sound prompt");
+        let again =
+            suite.model.prefill(&[whole.prompt()], &mut cache, &mut launches).expect("a sound prompt");
         assert_eq!(again.computed_tokens, further.len(), "{}", case.name);
         assert_eq!(again.computed_pictures, 0, "{}", case.name);
         let fresh = prefilled(&suite.model, &whole, &mut suite.model.cache(1, whole.ids.len()));
-        assert_close(
-            &format!("{}: reused prefix", case.name),
-            &values(again.logits),
-            &fresh,
-        );
+        assert_close(&format!("{}: reused prefix", case.name), &values(again.logits), &fresh);
 
         // Another picture in the same place is computed anew, tokens after it included.
-        if let Some(first) = case
-            .encoded
-            .ids
-            .iter()
-            .position(|&id| id == suite.model.config().image_token_id)
+        if let Some(first) = case.encoded.ids.iter().position(|&id| id == suite.model.config().image_token_id)
         {
             let mut changed = Longer::new(case, &further);
             changed.patches.iter_mut().for_each(|value| *value = -*value);
-            let other = suite
-                .model
-                .prefill(&[changed.prompt()], &mut cache, &mut launches)
-                .expect("a sound prompt");
+            let other =
+                suite.model.prefill(&[changed.prompt()], &mut cache, &mut launches).expect("a sound prompt");
             assert_eq!(other.computed_tokens, whole.ids.len() - first, "{}", case.name);
             assert_eq!(other.computed_pictures, case.encoded.grids.len(), "{}", case.name);
             let fresh = prefilled(&suite.model, &changed, &mut suite.model.cache(1, whole.ids.len()));
-            assert_close(
-                &format!("{}: changed picture", case.name),
-                &values(other.logits),
-                &fresh,
-            );
+            assert_close(&format!("{}: changed picture", case.name), &values(other.logits), &fresh);
         }
     }
 }
@@ -249,10 +172,8 @@ fn generation_ends_as_it_is_told(device: &Device) {
     let case = &suite.tiny.cases[0];
     let greedy = case.ids("greedy");
     // Stop at the first id that was not seen before it, so that the place is certain.
-    let place = (3..LENGTH)
-        .find(|&i| !greedy[..i].contains(&greedy[i]))
-        .expect("some token is new");
-    let run = |options: Options, detokenize: Option<&dyn Fn(&[u32]) -> String>, pulls: usize| {
+    let place = (3..LENGTH).find(|&i| !greedy[..i].contains(&greedy[i])).expect("some token is new");
+    let run = |options: Options, detokenize: Option<Detokenize>, pulls: usize| {
         let mut cache = suite.model.cache(1, case.encoded.ids.len() + LENGTH);
         let mut launches = Launches::new();
         let row = [Row { prompt: 0, sample: 0 }];
@@ -274,52 +195,20 @@ fn generation_ends_as_it_is_told(device: &Device) {
         }
         (generation.ids(0).to_vec(), generation.finish_reason(0))
     };
-    let stop = Options {
-        stop_ids: vec![greedy[place]],
-        min_new_tokens: 0,
-        ..suite.options(1.0)
-    };
-    assert_eq!(
-        run(stop, None, 99),
-        (greedy[..=place].to_vec(), FinishReason::Stop)
-    );
-    let length = Options {
-        max_new_tokens: 5,
-        min_new_tokens: 0,
-        ..suite.options(1.0)
-    };
-    assert_eq!(
-        run(length, None, 99),
-        (greedy[..5].to_vec(), FinishReason::Length)
-    );
-    let nothing = Options {
-        max_new_tokens: 0,
-        min_new_tokens: 0,
-        ..suite.options(1.0)
-    };
+    let stop = Options { stop_ids: vec![greedy[place]], min_new_tokens: 0, ..suite.options(1.0) };
+    assert_eq!(run(stop, None, 99), (greedy[..=place].to_vec(), FinishReason::Stop));
+    let length = Options { max_new_tokens: 5, min_new_tokens: 0, ..suite.options(1.0) };
+    assert_eq!(run(length, None, 99), (greedy[..5].to_vec(), FinishReason::Length));
+    let nothing = Options { max_new_tokens: 0, min_new_tokens: 0, ..suite.options(1.0) };
     assert_eq!(run(nothing, None, 99), (vec![], FinishReason::Length));
-    assert_eq!(
-        run(suite.options(1.0), None, 3),
-        (greedy[..3].to_vec(), FinishReason::Cancelled)
-    );
+    assert_eq!(run(suite.options(1.0), None, 3), (greedy[..3].to_vec(), FinishReason::Cancelled));
     let decode = |ids: &[u32]| ids.iter().map(|id| format!("<{id}>")).collect::<String>();
-    let text = Options {
-        stop_strings: vec![decode(&greedy[place..=place])],
-        ..suite.options(1.0)
-    };
-    assert_eq!(
-        run(text, Some(&decode), 99),
-        (greedy[..=place].to_vec(), FinishReason::Stop)
-    );
+    let text = Options { stop_strings: vec![decode(&greedy[place..=place])], ..suite.options(1.0) };
+    assert_eq!(run(text, Some(&decode), 99), (greedy[..=place].to_vec(), FinishReason::Stop));
 }
 
 fn prefilled(model: &Model, whole: &Longer, cache: &mut KvCache) -> Vec<f32> {
-    values(
-        model
-            .prefill(&[whole.prompt()], cache, &mut Launches::new())
-            .expect("a sound prompt")
-            .logits,
-    )
+    values(model.prefill(&[whole.prompt()], cache, &mut Launches::new()).expect("a sound prompt").logits)
 }
 
 /// A case with tokens added behind it.
@@ -340,12 +229,7 @@ impl Longer {
             ids.push(id);
             positions.push([position; 3]);
         }
-        Self {
-            ids,
-            positions,
-            patches: encoded.pixel_values.clone(),
-            grids: encoded.grids.clone(),
-        }
+        Self { ids, positions, patches: encoded.pixel_values.clone(), grids: encoded.grids.clone() }
     }
 
     fn prompt(&self) -> wethink_model::Prompt<'_> {
@@ -361,21 +245,15 @@ impl Longer {
 /// Exactly these kernels run for a picture's prompt and one further token: none composed, none twice.
 #[test]
 fn golden_launches_are_those_of_the_architecture() {
-    let suite = Suite::open(&wgpu());
+    let device = wgpu();
+    let suite = Suite::open(&device);
     let config = suite.model.config();
     let (layers, blocks) = (config.text.num_hidden_layers as u64, config.vision.depth as u64);
-    let case = suite
-        .tiny
-        .cases
-        .iter()
-        .find(|case| !case.encoded.grids.is_empty())
-        .expect("a case with a picture");
+    let case =
+        suite.tiny.cases.iter().find(|case| !case.encoded.grids.is_empty()).expect("a case with a picture");
     let mut cache = suite.model.cache(1, case.encoded.ids.len() + 1);
     let mut prefill = Launches::new();
-    suite
-        .model
-        .prefill(&[case.prompt()], &mut cache, &mut prefill)
-        .expect("a sound prompt");
+    suite.model.prefill(&[case.prompt()], &mut cache, &mut prefill).expect("a sound prompt");
     let want = [
         ("add_rms_norm", 2 * blocks + 2 * layers),
         ("attention_prefill", layers),
@@ -387,10 +265,7 @@ fn golden_launches_are_those_of_the_architecture() {
     ];
     assert_eq!(prefill.iter().collect::<Vec<_>>(), want);
     let mut decode = Launches::new();
-    suite
-        .model
-        .step(&[Some(1)], &mut cache, &mut decode)
-        .expect("room is left");
+    suite.model.step(&[Some(1)], &mut cache, &mut decode).expect("room is left");
     let want = [
         ("add_rms_norm", 2 * layers),
         ("attention_combine", layers),
@@ -406,47 +281,40 @@ fn golden_launches_are_those_of_the_architecture() {
 macro_rules! on {
     ($module:ident, $device:expr) => {
         mod $module {
-            use burn::tensor::Device;
-
-            #[allow(unused_imports, reason = "only some devices come from there")]
-            use crate::fixtures;
-
-            fn device() -> Device {
-                $device
-            }
+            use super::*;
 
             #[test]
             fn golden_every_stage_equals_the_reference() {
-                super::every_stage_equals_the_reference(&device());
+                every_stage_equals_the_reference(&$device);
             }
 
             #[test]
             fn golden_greedy_tokens_equal_the_reference() {
-                super::greedy_tokens_equal_the_reference(&device());
+                greedy_tokens_equal_the_reference(&$device);
             }
 
             #[test]
             fn golden_a_row_sampled_in_a_batch_equals_the_row_alone() {
-                super::a_row_sampled_in_a_batch_equals_the_row_alone(&device());
+                a_row_sampled_in_a_batch_equals_the_row_alone(&$device);
             }
 
             #[test]
             fn golden_cached_logits_equal_uncached_ones() {
-                super::cached_logits_equal_uncached_ones(&device());
+                cached_logits_equal_uncached_ones(&$device);
             }
 
             #[test]
             fn golden_a_further_turn_computes_only_new_tokens() {
-                super::a_further_turn_computes_only_new_tokens(&device());
+                a_further_turn_computes_only_new_tokens(&$device);
             }
 
             #[test]
             fn golden_generation_ends_as_it_is_told() {
-                super::generation_ends_as_it_is_told(&device());
+                generation_ends_as_it_is_told(&$device);
             }
         }
     };
 }
 
 on!(flex, Device::flex());
-on!(wgpu, fixtures::wgpu());
+on!(on_wgpu, wgpu());

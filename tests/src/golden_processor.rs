@@ -23,9 +23,7 @@ fn json(path: &Path) -> Value {
 }
 
 fn list<'a>(value: &'a Value, key: &str) -> &'a Vec<Value> {
-    value[key]
-        .as_array()
-        .unwrap_or_else(|| panic!("`{key}` is a list"))
+    value[key].as_array().unwrap_or_else(|| panic!("`{key}` is a list"))
 }
 
 fn number(value: &Value) -> usize {
@@ -74,26 +72,16 @@ fn cases() -> Vec<Case> {
     let one = |(name, answer): (&String, &Value)| {
         let processor = Processor::from_dir(&dir.join("checkpoint")).unwrap();
         let messages = messages_from_json("cases.json", answer["messages"].to_string().as_bytes()).unwrap();
-        let files = list(answer, "images")
-            .iter()
-            .map(|file| dir.join("images").join(text(file)));
+        let files = list(answer, "images").iter().map(|file| dir.join("images").join(text(file)));
         let pictures: Vec<Picture> = files.map(|file| picture(&file)).collect();
-        let encoded = processor
-            .process(&messages, &pictures, &Options::default())
-            .unwrap();
+        let encoded = processor.process(&messages, &pictures, &Options::default()).unwrap();
         assert_eq!(
             processor.render(&messages, &Options::default()).unwrap(),
             text(&answer["prompt_unexpanded"]),
             "{name}"
         );
         let tensors = std::fs::read(dir.join(format!("{name}.safetensors"))).unwrap();
-        Case {
-            name: name.clone(),
-            answer: answer.clone(),
-            processor,
-            encoded,
-            tensors,
-        }
+        Case { name: name.clone(), answer: answer.clone(), processor, encoded, tensors }
     };
     answers.iter().map(one).collect()
 }
@@ -104,12 +92,7 @@ fn prompts_and_ids_equal_the_reference() {
         assert_eq!(case.encoded.prompt, text(&case.answer["prompt"]), "{}", case.name);
         let ids: Vec<i64> = case.encoded.ids.iter().map(|&id| id.into()).collect();
         assert_eq!(Some(ids), case.integers("input_ids"), "{}", case.name);
-        assert_eq!(
-            case.encoded.ids.len(),
-            number(&case.answer["n_tokens"]),
-            "{}",
-            case.name
-        );
+        assert_eq!(case.encoded.ids.len(), number(&case.answer["n_tokens"]), "{}", case.name);
     }
 }
 
@@ -118,26 +101,12 @@ fn patches_and_grids_equal_the_reference() {
     let mut seen = 0;
     for case in cases() {
         let grids: Vec<i64> = case.encoded.grids.iter().flatten().map(|&n| n as i64).collect();
-        assert_eq!(
-            grids,
-            case.integers("image_grid_thw").unwrap_or_default(),
-            "{}",
-            case.name
-        );
+        assert_eq!(grids, case.integers("image_grid_thw").unwrap_or_default(), "{}", case.name);
         let wanted = case.floats("pixel_values").unwrap_or_default();
         assert_eq!(case.encoded.pixel_values.len(), wanted.len(), "{}", case.name);
-        let worst = case
-            .encoded
-            .pixel_values
-            .iter()
-            .zip(&wanted)
-            .map(|(a, b)| (a - b).abs())
-            .fold(0.0, f32::max);
-        assert!(
-            worst <= PIXEL_BOUND,
-            "{}: a patch value is off by {worst}",
-            case.name
-        );
+        let worst =
+            case.encoded.pixel_values.iter().zip(&wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst <= PIXEL_BOUND, "{}: a patch value is off by {worst}", case.name);
         seen += wanted.len();
     }
     assert!(seen > 0, "some case has a picture");
@@ -149,12 +118,7 @@ fn positions_equal_the_reference() {
         let wanted = case.integers("position_ids").expect("every case has positions");
         let axes = (0..3).flat_map(|axis| case.encoded.positions.iter().map(move |p| i64::from(p[axis])));
         assert_eq!(axes.collect::<Vec<_>>(), wanted, "{}", case.name);
-        assert_eq!(
-            Some(case.encoded.rope_delta),
-            case.answer["rope_delta"].as_i64(),
-            "{}",
-            case.name
-        );
+        assert_eq!(Some(case.encoded.rope_delta), case.answer["rope_delta"].as_i64(), "{}", case.name);
     }
 }
 
@@ -170,18 +134,13 @@ fn positions_refuse_other_counts_than_the_grids() {
         };
         let mut short = encoded.ids.clone();
         short.remove(first);
-        let error = positions(&short, &encoded.grids, processor.image_token_id, merge)
-            .unwrap_err()
-            .to_string();
+        let error =
+            positions(&short, &encoded.grids, processor.image_token_id, merge).unwrap_err().to_string();
         let features = encoded.grids[0].iter().product::<usize>() / (merge * merge);
         assert!(error.contains(&features.to_string()), "{error}");
         assert!(error.contains(&(features - 1).to_string()), "{error}");
         let fewer = &encoded.grids[1..];
-        assert!(
-            positions(&encoded.ids, fewer, processor.image_token_id, merge).is_err(),
-            "{}",
-            case.name
-        );
+        assert!(positions(&encoded.ids, fewer, processor.image_token_id, merge).is_err(), "{}", case.name);
         seen += 1;
     }
     assert!(seen > 0, "some case has a picture");
@@ -190,10 +149,7 @@ fn positions_refuse_other_counts_than_the_grids() {
 #[test]
 fn greedy_answers_decode_and_stream_alike() {
     for case in cases() {
-        let ids: Vec<u32> = list(&case.answer, "greedy")
-            .iter()
-            .map(|id| number(id) as u32)
-            .collect();
+        let ids: Vec<u32> = list(&case.answer, "greedy").iter().map(|id| number(id) as u32).collect();
         let tokenizer = &case.processor.tokenizer;
         let wanted = text(&case.answer["greedy_text"]);
         assert_eq!(tokenizer.decode(&ids, false).unwrap(), wanted, "{}", case.name);
@@ -215,21 +171,10 @@ fn formats_decode_as_pillow_reads_them() {
     let formats = list(&answers, "formats");
     assert!(!formats.is_empty(), "there is at least one file");
     for entry in formats {
-        let (ours, wanted) = (
-            picture(&dir.join(text(&entry["file"]))),
-            picture(&dir.join(text(&entry["want"]))),
-        );
-        assert_eq!(
-            (ours.width(), ours.height()),
-            (wanted.width(), wanted.height()),
-            "{entry}"
-        );
-        let worst = ours
-            .rgb()
-            .iter()
-            .zip(wanted.rgb())
-            .map(|(a, b)| a.abs_diff(*b))
-            .max();
+        let (ours, wanted) =
+            (picture(&dir.join(text(&entry["file"]))), picture(&dir.join(text(&entry["want"]))));
+        assert_eq!((ours.width(), ours.height()), (wanted.width(), wanted.height()), "{entry}");
+        let worst = ours.rgb().iter().zip(wanted.rgb()).map(|(a, b)| a.abs_diff(*b)).max();
         assert!(
             worst.is_some_and(|worst| usize::from(worst) <= number(&entry["max_abs"])),
             "{entry}: {worst:?}"
@@ -243,10 +188,8 @@ fn resizes_equal_pillow_bit_for_bit() {
     let resizes = list(&answers, "resize");
     assert!(!resizes.is_empty(), "there is at least one resize");
     for entry in resizes {
-        let (input, wanted) = (
-            picture(&dir.join(text(&entry["input"]))),
-            picture(&dir.join(text(&entry["want"]))),
-        );
+        let (input, wanted) =
+            (picture(&dir.join(text(&entry["input"]))), picture(&dir.join(text(&entry["want"]))));
         let (width, height) = (number(&entry["size"][0]), number(&entry["size"][1]));
         assert_eq!((width, height), (wanted.width(), wanted.height()), "{entry}");
         let ours = resize(input.rgb(), input.width(), input.height(), width, height);
@@ -262,19 +205,11 @@ fn sizes_equal_the_reference() {
     assert_eq!(PreprocessorConfig::from_json(b"{}").unwrap().factor(), FACTOR);
     for entry in sizes {
         let field = |key: &str| number(&entry[key]);
-        let ours = smart_resize(
-            field("height"),
-            field("width"),
-            FACTOR,
-            field("min_pixels"),
-            field("max_pixels"),
-        );
+        let ours =
+            smart_resize(field("height"), field("width"), FACTOR, field("min_pixels"), field("max_pixels"));
         match entry["out"].as_array() {
             Some(out) => assert_eq!(ours, Ok((number(&out[0]), number(&out[1]))), "{entry}"),
-            None => assert!(
-                ours.is_err(),
-                "{entry}: the reference refuses it, we say {ours:?}"
-            ),
+            None => assert!(ours.is_err(), "{entry}: the reference refuses it, we say {ours:?}"),
         }
     }
 }

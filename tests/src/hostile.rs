@@ -34,23 +34,14 @@ fn a_shard_that_is_no_safetensors_file_is_named() {
     for (what, bytes) in [
         ("empty", vec![]),
         ("a cut length", vec![1, 0, 0]),
-        (
-            "a header longer than the file",
-            [&u64::MAX.to_le_bytes()[..], b"{}"].concat(),
-        ),
-        (
-            "a header of 100 MB",
-            [&100_000_000u64.to_le_bytes()[..], b"{}"].concat(),
-        ),
+        ("a header longer than the file", [&u64::MAX.to_le_bytes()[..], b"{}"].concat()),
+        ("a header of 100 MB", [&100_000_000u64.to_le_bytes()[..], b"{}"].concat()),
         ("no JSON", file("[", b"")),
         ("not UTF-8", [&2u64.to_le_bytes()[..], &[0xff, 0xfe]].concat()),
         ("offsets beyond the file", file(&tensor("[96]", 0, 384), b"")),
         ("offsets backwards", file(&tensor("[1]", 4, 0), &[0; 4])),
         ("a hole", file(&tensor("[1]", 4, 8), &[0; 8])),
-        (
-            "a shape that overflows",
-            file(&tensor("[18446744073709551615, 2]", 0, 4), &[0; 4]),
-        ),
+        ("a shape that overflows", file(&tensor("[18446744073709551615, 2]", 0, 4), &[0; 4])),
         ("a shape unlike its data", file(&tensor("[96]", 0, 4), &[0; 4])),
         ("overlapping tensors", file(overlapping, &[0; 12])),
         ("data without a tensor", file("{}", &[0; 4])),
@@ -58,11 +49,7 @@ fn a_shard_that_is_no_safetensors_file_is_named() {
         let error = load(&bytes).expect_err(what);
         assert!(matches!(error, CheckpointError::Shard { .. }), "{what}: {error}");
         assert!(error.to_string().contains("x.safetensors"), "{what}: {error}");
-        assert_eq!(
-            check_shards(&config(), [("x.safetensors", &bytes[..])]),
-            Err(error),
-            "{what}"
-        );
+        assert_eq!(check_shards(&config(), [("x.safetensors", &bytes[..])]), Err(error), "{what}");
     }
 }
 
@@ -74,27 +61,14 @@ fn every_fault_of_every_tensor_is_listed_at_once() {
         "stray": {"dtype": "F32", "shape": [1], "data_offsets": [520, 524]}}"#;
     let bytes = file(header, &[0; 524]);
     let error = check_shards(&config(), [("x.safetensors", &bytes[..])]).expect_err("hardly a checkpoint");
-    let CheckpointError::Tensors(faults) = error else {
-        panic!("{error}")
-    };
+    let CheckpointError::Tensors(faults) = error else { panic!("{error}") };
     let tower = expected_tensors(&config())["visual.merger.ln_q.weight"].clone();
     let width = expected_tensors(&config())["model.norm.weight"].clone();
     assert_eq!(faults.missing.len(), expected_tensors(&config()).len() - 2);
-    assert_eq!(
-        faults.superfluous,
-        [("stray".to_owned(), "x.safetensors".to_owned())]
-    );
+    assert_eq!(faults.superfluous, [("stray".to_owned(), "x.safetensors".to_owned())]);
     assert_eq!(faults.doubled.len(), 1);
-    assert!(
-        faults
-            .misshapen
-            .contains(&("model.norm.weight".into(), vec![1], width))
-    );
-    assert_eq!(
-        faults.mistyped.len() + faults.misshapen.len(),
-        2,
-        "the tower's norm is {tower:?}"
-    );
+    assert!(faults.misshapen.contains(&("model.norm.weight".into(), vec![1], width)));
+    assert_eq!(faults.mistyped.len() + faults.misshapen.len(), 2, "the tower's norm is {tower:?}");
 }
 
 #[test]
@@ -106,9 +80,7 @@ fn both_key_layouts_load() {
         let path = entry.expect("an entry").path();
         if path.extension().is_some_and(|kind| kind == "safetensors") {
             let bytes = std::fs::read(&path).expect("a shard");
-            loader
-                .shard("renamed", &renamed(&bytes), &mut |_| {})
-                .expect("a sound shard");
+            loader.shard("renamed", &renamed(&bytes), &mut |_| {}).expect("a sound shard");
         }
     }
     let nested = loader.finish().expect("all tensors under their newer names");
@@ -121,9 +93,8 @@ fn both_key_layouts_load() {
 fn renamed(bytes: &[u8]) -> Vec<u8> {
     let length = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize;
     let header = std::str::from_utf8(&bytes[8..8 + length]).expect("JSON");
-    let header = header
-        .replace("\"model.", "\"model.language_model.")
-        .replace("\"visual.", "\"model.visual.");
+    let header =
+        header.replace("\"model.", "\"model.language_model.").replace("\"visual.", "\"model.visual.");
     file(&header, &bytes[8 + length..])
 }
 
@@ -143,10 +114,7 @@ fn configurations_are_refused_by_field() {
         (r#"{"hidden_act": "gelu"}"#, "hidden_act"),
         (r#"{"model_type": "llama"}"#, "model_type"),
         (r#"{"vision_config": []}"#, "vision_config"),
-        (
-            r#"{"vision_config": {"fullatt_block_indexes": [99]}}"#,
-            "fullatt_block_indexes",
-        ),
+        (r#"{"vision_config": {"fullatt_block_indexes": [99]}}"#, "fullatt_block_indexes"),
         (r#"{"vision_config": {"window_size": 8}}"#, "window_size"),
         (r#"{"vision_config": {"out_hidden_size": 8}}"#, "out_hidden_size"),
         (r#"{"image_token_id": 999999999}"#, "image_token_id"),
@@ -156,10 +124,7 @@ fn configurations_are_refused_by_field() {
         let error = Config::from_json(&on_defaults(text)).expect_err(text).to_string();
         assert!(error.contains(field), "{text}: {error}");
     }
-    assert!(
-        Config::from_json(&on_defaults("{}")).is_ok(),
-        "the base of the table is sound"
-    );
+    assert!(Config::from_json(&on_defaults("{}")).is_ok(), "the base of the table is sound");
 }
 
 /// The defaults of transformers do not fit together by themselves (the text model is of the 72B size).

@@ -16,6 +16,8 @@ mod golden_processor;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod kernels;
+#[cfg(test)]
 mod released_checkpoint;
 #[cfg(test)]
 mod released_tokenizer;

@@ -17,12 +17,8 @@ fn read(name: &str) -> String {
 fn released_index_names_exactly_the_expected_tensors() {
     let config = Config::from_json(&read("config.json")).expect("the released configuration");
     let index: Value = serde_json::from_str(&read("model.safetensors.index.json")).expect("JSON");
-    let named: BTreeSet<String> = index["weight_map"]
-        .as_object()
-        .expect("weight_map")
-        .keys()
-        .cloned()
-        .collect();
+    let named: BTreeSet<String> =
+        index["weight_map"].as_object().expect("weight_map").keys().cloned().collect();
     let expected: BTreeSet<String> = expected_tensors(&config).into_keys().collect();
     assert_eq!(named, expected);
     assert_eq!(named.len(), 729);
@@ -33,12 +29,7 @@ fn released_index_names_exactly_the_expected_tensors() {
 fn released_parameters_have_the_stated_size() {
     let config = Config::from_json(&read("config.json")).expect("the released configuration");
     let index: Value = serde_json::from_str(&read("model.safetensors.index.json")).expect("JSON");
-    let parameters: usize = expected_tensors(&config)
-        .values()
-        .map(|shape| shape.iter().product::<usize>())
-        .sum();
-    assert_eq!(
-        2 * parameters as u64,
-        index["metadata"]["total_size"].as_u64().expect("total_size")
-    );
+    let parameters: usize =
+        expected_tensors(&config).values().map(|shape| shape.iter().product::<usize>()).sum();
+    assert_eq!(2 * parameters as u64, index["metadata"]["total_size"].as_u64().expect("total_size"));
 }

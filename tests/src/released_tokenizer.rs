@@ -31,19 +31,12 @@ fn processor_without(absent: &[&str]) -> Processor {
 /// The ways the released folder can hold its tokenizer.
 fn processors() -> [Processor; 3] {
     // With `tokenizer_config.json` gone too, `added_tokens.json` must do: the ids, not what is special.
-    [
-        &[][..],
-        &["tokenizer.json"],
-        &["tokenizer.json", "tokenizer_config.json"],
-    ]
-    .map(processor_without)
+    [&[][..], &["tokenizer.json"], &["tokenizer.json", "tokenizer_config.json"]].map(processor_without)
 }
 
 fn ids(value: &Value) -> Vec<u32> {
     let ids = value.as_array().expect("`ids` is a list");
-    ids.iter()
-        .map(|id| id.as_u64().expect("an id is a count") as u32)
-        .collect()
+    ids.iter().map(|id| id.as_u64().expect("an id is a count") as u32).collect()
 }
 
 fn text(value: &Value) -> &str {
@@ -66,21 +59,9 @@ fn released_texts_become_the_same_ids_and_back() {
         let tokenizer = &processor.tokenizer;
         for case in cases {
             let wanted = ids(&case["ids"]);
-            assert_eq!(
-                tokenizer.encode(text(&case["text"])).unwrap(),
-                wanted,
-                "{way}: {case}"
-            );
-            assert_eq!(
-                tokenizer.decode(&wanted, false).unwrap(),
-                text(&case["decoded"]),
-                "{way}: {case}"
-            );
-            assert_eq!(
-                streamed(tokenizer, &wanted, false),
-                text(&case["decoded"]),
-                "{way}: {case}"
-            );
+            assert_eq!(tokenizer.encode(text(&case["text"])).unwrap(), wanted, "{way}: {case}");
+            assert_eq!(tokenizer.decode(&wanted, false).unwrap(), text(&case["decoded"]), "{way}: {case}");
+            assert_eq!(streamed(tokenizer, &wanted, false), text(&case["decoded"]), "{way}: {case}");
         }
     }
     for processor in &processors()[..2] {
@@ -110,11 +91,7 @@ fn released_chats_become_the_same_prompts_and_ids() {
             };
             let prompt = processor.render(&messages, &options).unwrap();
             assert_eq!(prompt, text(&chat["text"]));
-            assert_eq!(
-                processor.tokenizer.encode(&prompt).unwrap(),
-                ids(&chat["ids"]),
-                "{prompt}"
-            );
+            assert_eq!(processor.tokenizer.encode(&prompt).unwrap(), ids(&chat["ids"]), "{prompt}");
         }
     }
 }

@@ -43,12 +43,7 @@ pub struct Args {
     #[arg(long = "image", value_name = "FILE")]
     images: Vec<PathBuf>,
     /// The question; it follows all pictures
-    #[arg(
-        long,
-        value_name = "TEXT",
-        required_unless_present = "messages",
-        conflicts_with = "messages"
-    )]
+    #[arg(long, value_name = "TEXT", required_unless_present = "messages", conflicts_with = "messages")]
     question: Option<String>,
     /// A chat in JSON instead of a question
     #[arg(long, value_name = "FILE")]
@@ -123,11 +118,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let stop_ids = folder.stop_ids(&config)?;
     let processor = folder.processor()?;
     let encoded = encode(args, &processor)?;
-    let capacity = capacity(
-        encoded.ids.len(),
-        args.max_new_tokens,
-        config.text.max_position_embeddings,
-    )?;
+    let capacity = capacity(encoded.ids.len(), args.max_new_tokens, config.text.max_position_embeddings)?;
     let options = Options {
         sampling: Sampling {
             temperature: args.temperature,
@@ -147,9 +138,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let opened = device::open(args.device, args.dtype)?;
     let started = Instant::now();
     let bar = progress::bytes("loading");
-    let model = folder.load(&opened.device, opened.dtype, &mut |done, total| {
-        bar.at(done, total)
-    })?;
+    let model = folder.load(&opened.device, opened.dtype, &mut |done, total| bar.at(done, total))?;
     bar.finish();
     let load = started.elapsed();
 
@@ -165,15 +154,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     };
     let row = Row { prompt: 0, sample: 0 };
     let started = Instant::now();
-    let mut generation = Generation::new(
-        &model,
-        &[prompt],
-        &[row],
-        &mut cache,
-        options,
-        Some(&decode),
-        &mut launches,
-    )?;
+    let mut generation =
+        Generation::new(&model, &[prompt], &[row], &mut cache, options, Some(&decode), &mut launches)?;
     let mut out = Dimmer::new(std::io::stdout().lock());
     let mut stream = processor.tokenizer.stream(false);
     let mut prefill = Duration::ZERO;
@@ -213,11 +195,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     } else {
         print_line(out, &figures, reason)?;
     }
-    Ok(if reason == FinishReason::Cancelled {
-        ExitCode::from(130)
-    } else {
-        ExitCode::SUCCESS
-    })
+    Ok(if reason == FinishReason::Cancelled { ExitCode::from(130) } else { ExitCode::SUCCESS })
 }
 
 /// Prompt and pictures as the model takes them.
@@ -228,11 +206,7 @@ fn encode(args: &Args, processor: &Processor) -> Result<Encoded> {
         (None, true) => System::None,
         (None, false) => System::Default,
     };
-    let pictures = args
-        .images
-        .iter()
-        .map(|path| picture(path))
-        .collect::<Result<Vec<_>>>()?;
+    let pictures = args.images.iter().map(|path| picture(path)).collect::<Result<Vec<_>>>()?;
     let options = wethink_processor::Options {
         min_pixels: args.min_pixels,
         max_pixels: args.max_pixels,
@@ -247,10 +221,7 @@ fn messages(args: &Args) -> Result<Vec<Message>> {
         let text = args.question.clone().unwrap_or_default();
         let mut parts = vec![Part::Image; args.images.len()];
         parts.push(Part::Text { text });
-        return Ok(vec![Message {
-            role: Role::User,
-            content: Content::Parts(parts),
-        }]);
+        return Ok(vec![Message { role: Role::User, content: Content::Parts(parts) }]);
     };
     let name = path.display().to_string();
     let bytes = std::fs::read(path).with_context(|| name.clone())?;
@@ -307,10 +278,7 @@ fn print_json(
 ) -> Result<()> {
     let ids = generation.ids(0);
     let spoken = ids.strip_suffix(
-        stop_ids
-            .iter()
-            .find(|id| ids.last() == Some(id))
-            .map_or(&[][..], std::slice::from_ref),
+        stop_ids.iter().find(|id| ids.last() == Some(id)).map_or(&[][..], std::slice::from_ref),
     );
     let text = decode(spoken.unwrap_or(ids));
     let response = Response::parse(&text);

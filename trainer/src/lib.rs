@@ -11,6 +11,7 @@ pub mod preprocess;
 mod progress;
 mod terminal;
 pub mod tokenize;
+pub mod verify;
 
 use std::process::ExitCode;
 
@@ -19,12 +20,7 @@ use clap::{Parser, Subcommand};
 
 /// Train, run and check WeThink: Qwen2.5-VL that reasons about any picture.
 #[derive(Debug, Parser)]
-#[command(
-    name = "trainer",
-    version,
-    max_term_width = 100,
-    arg_required_else_help = true
-)]
+#[command(name = "trainer", version, max_term_width = 100, arg_required_else_help = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -40,6 +36,8 @@ pub enum Command {
     Tokenize(tokenize::Args),
     /// A picture to the patches the model sees, as safetensors.
     Preprocess(preprocess::Args),
+    /// Compare responses with truths by rule, as JSON lines.
+    Verify(verify::Args),
 }
 
 /// Runs the command. Errors are printed by the caller; exit code 2 is misuse, 1 everything else that failed.
@@ -48,5 +46,6 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Ask(args) => ask::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Preprocess(args) => preprocess::run(&args),
+        Command::Verify(args) => verify::run(&args),
     }
 }

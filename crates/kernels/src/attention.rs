@@ -46,21 +46,9 @@ fn prefill(device: &Wgsl, q: Tensor<4>, cache: &Cache, span: &Span, launches: &m
     };
     let attended = device.empty([batch, tokens, heads * dim]);
     let (q, spans) = (Buffer::read(q), Buffer::read_ids(span.tensor()));
-    let buffers = [
-        &q,
-        &Buffer::read(cache.k.clone()),
-        &Buffer::read(cache.v.clone()),
-        &spans,
-        &attended,
-    ];
+    let buffers = [&q, &Buffer::read(cache.k.clone()), &Buffer::read(cache.v.clone()), &spans, &attended];
     let grid = shaders::attention_prefill::grid(&params);
-    device.launch(
-        &shaders::attention_prefill::KERNEL,
-        &params,
-        grid,
-        &buffers,
-        launches,
-    );
+    device.launch(&shaders::attention_prefill::KERNEL, &params, grid, &buffers, launches);
     attended.tensor()
 }
 
@@ -82,22 +70,9 @@ fn decode(device: &Wgsl, q: Tensor<4>, cache: &Cache, span: &Span, launches: &mu
     let sums = device.empty([batch, heads, splits as usize, dim]);
     let stats = device.empty([batch, heads, splits as usize, 2]);
     let (q, spans) = (Buffer::read(q), Buffer::read_ids(span.tensor()));
-    let buffers = [
-        &q,
-        &Buffer::read(cache.k.clone()),
-        &Buffer::read(cache.v.clone()),
-        &spans,
-        &sums,
-        &stats,
-    ];
+    let buffers = [&q, &Buffer::read(cache.k.clone()), &Buffer::read(cache.v.clone()), &spans, &sums, &stats];
     let grid = shaders::attention_decode::grid(&params);
-    device.launch(
-        &shaders::attention_decode::KERNEL,
-        &params,
-        grid,
-        &buffers,
-        launches,
-    );
+    device.launch(&shaders::attention_decode::KERNEL, &params, grid, &buffers, launches);
     let params = shaders::attention_combine::Params {
         rows: (batch * heads) as u32,
         splits,
@@ -106,13 +81,7 @@ fn decode(device: &Wgsl, q: Tensor<4>, cache: &Cache, span: &Span, launches: &mu
     };
     let attended = device.empty([batch, 1, heads * dim]);
     let grid = shaders::attention_combine::grid(&params);
-    device.launch(
-        &shaders::attention_combine::KERNEL,
-        &params,
-        grid,
-        &[&sums, &stats, &attended],
-        launches,
-    );
+    device.launch(&shaders::attention_combine::KERNEL, &params, grid, &[&sums, &stats, &attended], launches);
     attended.tensor()
 }
 
@@ -131,9 +100,7 @@ pub fn attention_causal_composed(
     let dtype = q.dtype();
     let held = |x: &Tensor<4>| x.clone().slice([0..batch, 0..kv_heads, 0..length, 0..dim]);
     let (keys, values) = (held(&cache.k).swap_dims(2, 3), held(&cache.v)); // [B, Hkv, D, L], [B, Hkv, L, D]
-    let q = q
-        .reshape([batch, width, kv_heads, group, dim])
-        .permute([0, 2, 3, 1, 4]); // [B, Hkv, G, T, D]
+    let q = q.reshape([batch, width, kv_heads, group, dim]).permute([0, 2, 3, 1, 4]); // [B, Hkv, G, T, D]
     let columns: Tensor<1, Int> = Tensor::arange(0..length as i64, &q.device());
     let columns = columns.reshape([1, 1, 1, 1, length]);
     // Nothing is hidden when the whole batch decodes at one position.
@@ -142,29 +109,19 @@ pub fn attention_causal_composed(
     let chunks = (0..width).step_by(chunk).map(|from| {
         let rows = chunk.min(width - from);
         let flat = [batch, kv_heads, group * rows, length];
-        let q = q
-            .clone()
-            .narrow(3, from, rows)
-            .reshape([batch, kv_heads, group * rows, dim]);
+        let q = q.clone().narrow(3, from, rows).reshape([batch, kv_heads, group * rows, dim]);
         let mut scores = upcast(q.matmul(keys.clone())).mul_scalar((dim as f64).powf(-0.5));
         if masked {
             let shape = [batch, kv_heads, group, rows, length];
             let positions = span.positions(from, rows).reshape([batch, 1, 1, rows, 1]);
             let future = columns.clone().expand(shape).greater(positions.expand(shape));
-            scores = scores
-                .reshape(shape)
-                .mask_fill(future, f32::NEG_INFINITY)
-                .reshape(flat);
+            scores = scores.reshape(shape).mask_fill(future, f32::NEG_INFINITY).reshape(flat);
         }
         let weights = downcast(softmax(scores, 3), dtype);
-        weights
-            .matmul(values.clone())
-            .reshape([batch, kv_heads, group, rows, dim])
+        weights.matmul(values.clone()).reshape([batch, kv_heads, group, rows, dim])
     });
     let attended = Tensor::cat(chunks.collect(), 3); // [B, Hkv, G, T, D]
-    attended
-        .permute([0, 3, 1, 2, 4])
-        .reshape([batch, width, heads * dim])
+    attended.permute([0, 3, 1, 2, 4]).reshape([batch, width, heads * dim])
 }
 
 /// Attention of every patch over the patches of its own segment, in both directions.
@@ -173,11 +130,7 @@ pub fn attention_causal_composed(
 /// softmax is float32. Returns `[P, H * D]`.
 pub fn attention_segments(qkv: Tensor<4>, segments: &Segments, launches: &mut Launches) -> Tensor<2> {
     let [patches, _, heads, dim] = qkv.dims();
-    assert_eq!(
-        segments.lengths().iter().sum::<usize>(),
-        patches,
-        "the segments cover the patches"
-    );
+    assert_eq!(segments.lengths().iter().sum::<usize>(), patches, "the segments cover the patches");
     let Some(device) = Wgsl::of(&qkv).filter(|_| dim <= MAX_HEAD && dim.is_multiple_of(2)) else {
         return attention_segments_composed(qkv, segments, launches);
     };
@@ -190,19 +143,9 @@ pub fn attention_segments(qkv: Tensor<4>, segments: &Segments, launches: &mut La
         pad: 0,
     };
     let attended = device.empty([patches, heads * dim]);
-    let buffers = [
-        &Buffer::read(qkv),
-        &Buffer::read_ids(segments.bounds()),
-        &attended,
-    ];
+    let buffers = [&Buffer::read(qkv), &Buffer::read_ids(segments.bounds()), &attended];
     let grid = shaders::attention_vision::grid(&params);
-    device.launch(
-        &shaders::attention_vision::KERNEL,
-        &params,
-        grid,
-        &buffers,
-        launches,
-    );
+    device.launch(&shaders::attention_vision::KERNEL, &params, grid, &buffers, launches);
     attended.tensor()
 }
 
@@ -227,26 +170,15 @@ pub fn attention_segments_composed(
     let mut place = 0;
     let mut outputs = Vec::with_capacity(groups.len());
     for (length, starts) in &groups {
-        let rows: Vec<i32> = starts
-            .iter()
-            .flat_map(|&start| start as i32..(start + length) as i32)
-            .collect();
+        let rows: Vec<i32> = starts.iter().flat_map(|&start| start as i32..(start + length) as i32).collect();
         for &row in &rows {
             back[row as usize] = place;
             place += 1;
         }
         outputs.push(blocks(qkv.clone().select(0, index(rows)), *length));
     }
-    debug_assert_eq!(
-        outputs
-            .iter()
-            .map(|out| out.dims())
-            .fold(0, |sum, [rows, _]| sum + rows),
-        patches
-    );
-    Tensor::cat(outputs, 0)
-        .select(0, index(back))
-        .reshape([patches, heads * dim])
+    debug_assert_eq!(outputs.iter().map(|out| out.dims()).fold(0, |sum, [rows, _]| sum + rows), patches);
+    Tensor::cat(outputs, 0).select(0, index(back)).reshape([patches, heads * dim])
 }
 
 /// `[S * length, 3, H, D]` to `[S * length, H * D]`.
@@ -255,10 +187,7 @@ fn blocks(qkv: Tensor<4>, length: usize) -> Tensor<2> {
     let dtype = qkv.dtype();
     let count = rows / length;
     let part = |which: usize| {
-        let x = qkv
-            .clone()
-            .narrow(1, which, 1)
-            .reshape([count, length, heads, dim]);
+        let x = qkv.clone().narrow(1, which, 1).reshape([count, length, heads, dim]);
         x.swap_dims(1, 2) // [S, H, length, D]
     };
     let (q, keys, values) = (part(0), part(1).swap_dims(2, 3), part(2));
@@ -268,9 +197,7 @@ fn blocks(qkv: Tensor<4>, length: usize) -> Tensor<2> {
         let scores = upcast(q.matmul(keys.clone())).mul_scalar((dim as f64).powf(-0.5));
         downcast(softmax(scores, 3), dtype).matmul(values.clone())
     });
-    Tensor::cat(chunks.collect(), 2)
-        .swap_dims(1, 2)
-        .reshape([rows, heads * dim])
+    Tensor::cat(chunks.collect(), 2).swap_dims(1, 2).reshape([rows, heads * dim])
 }
 
 /// Starts of the segments of each length, lengths ascending. Empty segments are left out.

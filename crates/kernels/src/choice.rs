@@ -23,13 +23,7 @@ pub fn argmax(logits: Tensor<2>, banned: [u32; 2], launches: &mut Launches) -> T
     };
     let ids = device.empty_ids([rows]);
     let grid = shaders::argmax::grid(&params);
-    device.launch(
-        &shaders::argmax::KERNEL,
-        &params,
-        grid,
-        &[&Buffer::read(logits), &ids],
-        launches,
-    );
+    device.launch(&shaders::argmax::KERNEL, &params, grid, &[&Buffer::read(logits), &ids], launches);
     ids.ids()
 }
 
@@ -40,10 +34,7 @@ pub fn argmax_composed(logits: Tensor<2>, banned: [u32; 2], launches: &mut Launc
     let columns: Tensor<1, Int> = Tensor::arange(0..vocab as i64, &logits.device());
     let [a, b] = banned.map(|id| columns.clone().equal_scalar(id as i32));
     let hidden = a.bool_or(b).unsqueeze_dim::<2>(0).expand(logits.dims());
-    logits
-        .mask_fill(hidden, f32::NEG_INFINITY)
-        .argmax(1)
-        .squeeze_dim(1)
+    logits.mask_fill(hidden, f32::NEG_INFINITY).argmax(1).squeeze_dim(1)
 }
 
 /// log softmax(logits / temperature) at one id per row: `[N, V]` and `[N]` to `[N]`, float32.
@@ -66,13 +57,7 @@ pub fn logprobs(
     let chosen = device.empty([rows]);
     let buffers = [&Buffer::read(logits), &Buffer::read_ids(ids), &chosen];
     let grid = shaders::logprob_gather::grid(&params);
-    device.launch(
-        &shaders::logprob_gather::KERNEL,
-        &params,
-        grid,
-        &buffers,
-        launches,
-    );
+    device.launch(&shaders::logprob_gather::KERNEL, &params, grid, &buffers, launches);
     chosen.tensor()
 }
 

@@ -23,13 +23,7 @@ pub fn rms_norm<const R: usize>(
     let params = norm_params(shape, eps);
     let normed = device.empty(shape);
     let buffers = [&Buffer::read(x), &Buffer::read(weight), &normed];
-    device.launch(
-        &shaders::rms_norm::KERNEL,
-        &params,
-        shaders::rms_norm::grid(&params),
-        &buffers,
-        launches,
-    );
+    device.launch(&shaders::rms_norm::KERNEL, &params, shaders::rms_norm::grid(&params), &buffers, launches);
     normed.tensor()
 }
 
@@ -61,13 +55,7 @@ pub fn add_rms_norm<const R: usize>(
     let shape = x.dims();
     let params = norm_params(shape, eps);
     let (stream, normed) = (device.empty(shape), device.empty(shape));
-    let buffers = [
-        &Buffer::read(x),
-        &Buffer::read(residual),
-        &Buffer::read(weight),
-        &stream,
-        &normed,
-    ];
+    let buffers = [&Buffer::read(x), &Buffer::read(residual), &Buffer::read(weight), &stream, &normed];
     device.launch(
         &shaders::add_rms_norm::KERNEL,
         &params,
@@ -94,12 +82,7 @@ pub fn add_rms_norm_composed<const R: usize>(
 fn norm_params<const R: usize>(shape: [usize; R], eps: f64) -> shaders::rms_norm::Params {
     let width = shape[R - 1];
     let rows = shape[..R - 1].iter().product::<usize>();
-    shaders::rms_norm::Params {
-        rows: rows as u32,
-        width: width as u32,
-        eps: eps as f32,
-        pad: 0,
-    }
+    shaders::rms_norm::Params { rows: rows as u32, width: width as u32, eps: eps as f32, pad: 0 }
 }
 
 /// `silu(gate) * up`, the gated unit of SwiGLU (Shazeer, arXiv 2002.05202). Any equal shapes.
@@ -108,19 +91,10 @@ pub fn silu_mul<const R: usize>(gate: Tensor<R>, up: Tensor<R>, launches: &mut L
         return silu_mul_composed(gate, up, launches);
     };
     let shape = gate.dims();
-    let params = shaders::silu_mul::Params {
-        elements: shape.iter().product::<usize>() as u32,
-        pad: 0,
-    };
+    let params = shaders::silu_mul::Params { elements: shape.iter().product::<usize>() as u32, pad: 0 };
     let product = device.empty(shape);
     let buffers = [&Buffer::read(gate), &Buffer::read(up), &product];
-    device.launch(
-        &shaders::silu_mul::KERNEL,
-        &params,
-        shaders::silu_mul::grid(&params),
-        &buffers,
-        launches,
-    );
+    device.launch(&shaders::silu_mul::KERNEL, &params, shaders::silu_mul::grid(&params), &buffers, launches);
     product.tensor()
 }
 
@@ -136,18 +110,10 @@ pub fn silu_mul_composed<const R: usize>(
 
 /// Float32, unless it already is.
 pub(crate) fn upcast<const R: usize>(x: Tensor<R>) -> Tensor<R> {
-    if x.dtype() == DType::F32 {
-        x
-    } else {
-        x.cast(FloatDType::F32)
-    }
+    if x.dtype() == DType::F32 { x } else { x.cast(FloatDType::F32) }
 }
 
 /// Back to the storage type.
 pub(crate) fn downcast<const R: usize>(x: Tensor<R>, dtype: DType) -> Tensor<R> {
-    if x.dtype() == dtype {
-        x
-    } else {
-        x.cast(FloatDType::from(dtype))
-    }
+    if x.dtype() == dtype { x } else { x.cast(FloatDType::from(dtype)) }
 }

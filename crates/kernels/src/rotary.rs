@@ -62,13 +62,7 @@ pub fn rotate_append(
         &buffers,
         launches,
     );
-    (
-        turned.tensor(),
-        Cache {
-            k: keys.tensor(),
-            v: values.tensor(),
-        },
-    )
+    (turned.tensor(), Cache { k: keys.tensor(), v: values.tensor() })
 }
 
 /// The definition of [`rotate_append`].
@@ -84,13 +78,7 @@ pub fn rotate_append_composed(
     launches.count("rotate_append_composed");
     let q = rotate_composed(q, table.clone());
     let k = rotate_composed(k, table);
-    (
-        q,
-        Cache {
-            k: store(cache.k, k.swap_dims(1, 2), span),
-            v: store(cache.v, v.swap_dims(1, 2), span),
-        },
-    )
+    (q, Cache { k: store(cache.k, k.swap_dims(1, 2), span), v: store(cache.v, v.swap_dims(1, 2), span) })
 }
 
 /// Writes each row's own tokens, `[B, Hkv, T, D]`, at their places.

@@ -19,22 +19,11 @@ impl Span {
     /// A step of `width` (T) tokens. `starts` and `counts` have one entry per row, `counts[b] <= width`.
     pub fn new(starts: Vec<usize>, counts: Vec<usize>, width: usize, device: &Device) -> Self {
         assert_eq!(starts.len(), counts.len(), "one start and one count per row");
-        assert!(
-            counts.iter().all(|&count| count <= width),
-            "a row has more tokens than the step is wide"
-        );
-        let pairs: Vec<i32> = starts
-            .iter()
-            .zip(&counts)
-            .flat_map(|(&start, &count)| [start as i32, count as i32])
-            .collect();
+        assert!(counts.iter().all(|&count| count <= width), "a row has more tokens than the step is wide");
+        let pairs: Vec<i32> =
+            starts.iter().zip(&counts).flat_map(|(&start, &count)| [start as i32, count as i32]).collect();
         let tensor = Tensor::from_data(TensorData::new(pairs, [starts.len(), 2]), device);
-        Self {
-            starts,
-            counts,
-            width,
-            tensor,
-        }
+        Self { starts, counts, width, tensor }
     }
 
     /// Tokens each row held before this step.
@@ -54,20 +43,14 @@ impl Span {
 
     /// L, the longest row after this step.
     pub fn longest(&self) -> usize {
-        self.starts
-            .iter()
-            .zip(&self.counts)
-            .map(|(start, count)| start + count)
-            .max()
-            .unwrap_or(0)
+        self.starts.iter().zip(&self.counts).map(|(start, count)| start + count).max().unwrap_or(0)
     }
 
     /// Start and count, when all rows agree: one slice then serves the whole batch.
     pub(crate) fn uniform(&self) -> Option<(usize, usize)> {
         let first = (*self.starts.first()?, *self.counts.first()?);
         let mut rows = self.starts.iter().zip(&self.counts);
-        rows.all(|(&start, &count)| (start, count) == first)
-            .then_some(first)
+        rows.all(|(&start, &count)| (start, count) == first).then_some(first)
     }
 
     /// Start and count of each row, `[B, 2]`.
@@ -98,10 +81,7 @@ impl Segments {
         });
         let bounds: Vec<i32> = std::iter::once(0).chain(ends).collect();
         let count = bounds.len();
-        Self {
-            lengths,
-            bounds: Tensor::from_data(TensorData::new(bounds, [count]), device),
-        }
+        Self { lengths, bounds: Tensor::from_data(TensorData::new(bounds, [count]), device) }
     }
 
     /// The lengths.

@@ -66,13 +66,7 @@ impl Wgsl {
         let CubeTensor { client, device, .. } = &self.like;
         let bytes = shape.iter().product::<usize>() * dtype.size();
         let handle = client.empty(bytes);
-        Buffer(CubeTensor::new_contiguous(
-            client.clone(),
-            device.clone(),
-            shape.into(),
-            handle,
-            dtype,
-        ))
+        Buffer(CubeTensor::new_contiguous(client.clone(), device.clone(), shape.into(), handle, dtype))
     }
 
     /// Launches `kernel` over `buffers`, in the order of its bindings, and counts it. An empty grid launches nothing.
@@ -84,12 +78,7 @@ impl Wgsl {
         buffers: &[&Buffer],
         launches: &mut Launches,
     ) {
-        assert_eq!(
-            buffers.len(),
-            kernel.bindings.len(),
-            "{}: one buffer per binding",
-            kernel.name
-        );
+        assert_eq!(buffers.len(), kernel.bindings.len(), "{}: one buffer per binding", kernel.name);
         if grid.contains(&0) {
             return;
         }
@@ -102,17 +91,10 @@ impl Wgsl {
             };
             arguments = arguments.with_buffer_io(buffer.0.handle.clone().binding(), io);
         }
-        let pairs = words(params)
-            .chunks_exact(2)
-            .map(|w| u64::from(w[0]) | u64::from(w[1]) << 32)
-            .collect();
+        let pairs = words(params).chunks_exact(2).map(|w| u64::from(w[0]) | u64::from(w[1]) << 32).collect();
         let arguments = arguments.with_info(MetadataBindingInfo::custom(pairs));
         let source = SourceKernel::new(Source(kernel), CubeDim::new_1d(kernel.workgroup));
-        self.like.client.launch(
-            Box::new(source),
-            CubeCount::Static(grid[0], grid[1], grid[2]),
-            arguments,
-        );
+        self.like.client.launch(Box::new(source), CubeCount::Static(grid[0], grid[1], grid[2]), arguments);
         launches.count(kernel.name);
     }
 }
@@ -125,9 +107,7 @@ impl Buffer {
 
     /// A tensor of indices for a kernel to read.
     pub fn read_ids<const R: usize>(x: Tensor<R, Int>) -> Self {
-        let cube = x
-            .try_into_primitive::<CubeBackend>()
-            .expect("indices live beside the data they index");
+        let cube = x.try_into_primitive::<CubeBackend>().expect("indices live beside the data they index");
         Self(into_contiguous(cube))
     }
 
@@ -149,6 +129,5 @@ impl Buffer {
 }
 
 fn primitive<const R: usize>(x: Tensor<R>) -> CubeTensor {
-    x.try_into_primitive::<CubeBackend>()
-        .expect("all tensors of an operation live on one device")
+    x.try_into_primitive::<CubeBackend>().expect("all tensors of an operation live on one device")
 }

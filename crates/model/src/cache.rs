@@ -23,19 +23,8 @@ impl KvCache {
     pub fn new(config: &TextConfig, batch: usize, capacity: usize, device: &Device, dtype: DType) -> Self {
         let shape = [batch, config.num_key_value_heads, capacity, config.head_dim()];
         let empty = || Tensor::zeros(shape, (device, dtype));
-        let layers = (0..config.num_hidden_layers)
-            .map(|_| {
-                Some(Cache {
-                    k: empty(),
-                    v: empty(),
-                })
-            })
-            .collect();
-        Self {
-            layers,
-            rows: vec![Seen::default(); batch],
-            capacity,
-        }
+        let layers = (0..config.num_hidden_layers).map(|_| Some(Cache { k: empty(), v: empty() })).collect();
+        Self { layers, rows: vec![Seen::default(); batch], capacity }
     }
 
     /// Number of rows.

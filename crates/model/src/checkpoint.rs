@@ -46,9 +46,8 @@ impl Loader {
             if self.ledger.enter(shard, &name, &view) {
                 let data = convert(&view, self.dtype);
                 let target = (&self.device, self.dtype);
-                let tensor = self
-                    .device
-                    .memory_persistent_allocations(data, |data| Tensor::from_data(data, target));
+                let tensor =
+                    self.device.memory_persistent_allocations(data, |data| Tensor::from_data(data, target));
                 self.tensors.insert(name, tensor);
             }
             progress(view.data().len());
@@ -58,17 +57,9 @@ impl Loader {
 
     /// The model, when every expected tensor has come.
     pub fn finish(self) -> Result<Model, CheckpointError> {
-        let Self {
-            config,
-            ledger,
-            tensors,
-            ..
-        } = self;
+        let Self { config, ledger, tensors, .. } = self;
         ledger.close()?;
-        let mut parts = Parts {
-            tensors,
-            config: &config,
-        };
+        let mut parts = Parts { tensors, config: &config };
         Ok(parts.model())
     }
 }
@@ -89,10 +80,7 @@ fn values<T>(view: &TensorView, to: impl Fn(f32) -> T) -> Vec<T> {
     match view.dtype() {
         Dtype::F16 => halves().map(|bits| to(f16::from_bits(bits).to_f32())).collect(),
         Dtype::BF16 => halves().map(|bits| to(bf16::from_bits(bits).to_f32())).collect(),
-        _ => bytes
-            .chunks_exact(4)
-            .map(|b| to(f32::from_le_bytes([b[0], b[1], b[2], b[3]])))
-            .collect(),
+        _ => bytes.chunks_exact(4).map(|b| to(f32::from_le_bytes([b[0], b[1], b[2], b[3]]))).collect(),
     }
 }
 
@@ -115,18 +103,12 @@ impl Parts<'_> {
 
     fn linear(&mut self, name: &str, input: usize) -> Linear {
         let weight = Weight::Dense(self.matrix(&format!("{name}.weight"), input));
-        let bias = self
-            .tensors
-            .remove(&format!("{name}.bias"))
-            .map(Param::from_tensor);
+        let bias = self.tensors.remove(&format!("{name}.bias")).map(Param::from_tensor);
         Linear { weight, bias }
     }
 
     fn norm(&mut self, name: &str, eps: f64) -> RmsNorm {
-        RmsNorm {
-            weight: Param::from_tensor(self.take(&format!("{name}.weight"))),
-            eps,
-        }
+        RmsNorm { weight: Param::from_tensor(self.take(&format!("{name}.weight"))), eps }
     }
 
     fn mlp(&mut self, name: &str, width: usize, inner: usize) -> Mlp {
@@ -161,10 +143,8 @@ impl Parts<'_> {
                 q_proj: self.linear(&format!("{name}.self_attn.q_proj"), t.hidden_size),
                 k_proj: self.linear(&format!("{name}.self_attn.k_proj"), t.hidden_size),
                 v_proj: self.linear(&format!("{name}.self_attn.v_proj"), t.hidden_size),
-                o_proj: self.linear(
-                    &format!("{name}.self_attn.o_proj"),
-                    t.num_attention_heads * t.head_dim(),
-                ),
+                o_proj: self
+                    .linear(&format!("{name}.self_attn.o_proj"), t.num_attention_heads * t.head_dim()),
                 head_dim: t.head_dim(),
             },
             post_attention_layernorm: self.norm(&format!("{name}.post_attention_layernorm"), t.rms_norm_eps),
@@ -176,9 +156,7 @@ impl Parts<'_> {
         let (v, t) = (&self.config.vision, &self.config.text);
         let square = v.hidden_size * v.merge_unit();
         let visual = VisionTower {
-            patch_embed: PatchEmbed {
-                proj: self.matrix("visual.patch_embed.proj.weight", v.patch_len()),
-            },
+            patch_embed: PatchEmbed { proj: self.matrix("visual.patch_embed.proj.weight", v.patch_len()) },
             blocks: (0..v.depth).map(|i| self.block(i)).collect(),
             merger: Merger {
                 ln_q: self.norm("visual.merger.ln_q", VISION_EPS),
@@ -188,9 +166,7 @@ impl Parts<'_> {
             fullatt_block_indexes: v.fullatt_block_indexes.clone(),
         };
         let model = Decoder {
-            embed_tokens: Embedding {
-                weight: self.matrix("model.embed_tokens.weight", t.hidden_size),
-            },
+            embed_tokens: Embedding { weight: self.matrix("model.embed_tokens.weight", t.hidden_size) },
             layers: (0..t.num_hidden_layers).map(|i| self.layer(i)).collect(),
             norm: self.norm("model.norm", t.rms_norm_eps),
         };

@@ -135,24 +135,15 @@ impl Config {
         };
         let nested = section("text_config")?;
         let vision = section("vision_config")?;
-        let text = Fields {
-            maps: [nested, Some(&root)],
-            prefix: "",
-        };
+        let text = Fields { maps: [nested, Some(&root)], prefix: "" };
         if let Some(kind) = root.get("model_type").and_then(Value::as_str)
             && kind != "qwen2_5_vl"
         {
-            return Err(bad(
-                "model_type",
-                format!("`{kind}`, but only `qwen2_5_vl` is supported"),
-            ));
+            return Err(bad("model_type", format!("`{kind}`, but only `qwen2_5_vl` is supported")));
         }
         let config = Self {
             text: TextConfig::read(&text)?,
-            vision: VisionConfig::read(&Fields {
-                maps: [vision, None],
-                prefix: "vision_config.",
-            })?,
+            vision: VisionConfig::read(&Fields { maps: [vision, None], prefix: "vision_config." })?,
             // transformers reads the flag from the top; nested exports repeat it.
             tie_word_embeddings: text.flag("tie_word_embeddings", false)?,
             image_token_id: text.id("image_token_id", 151655)?,
@@ -165,12 +156,7 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         let (text, vision) = (&self.text, &self.vision);
-        divides(
-            "num_attention_heads",
-            text.num_attention_heads,
-            "hidden_size",
-            text.hidden_size,
-        )?;
+        divides("num_attention_heads", text.num_attention_heads, "hidden_size", text.hidden_size)?;
         divides(
             "num_key_value_heads",
             text.num_key_value_heads,
@@ -178,10 +164,7 @@ impl Config {
             text.num_attention_heads,
         )?;
         even("hidden_size / num_attention_heads", text.head_dim())?;
-        let sections = text
-            .mrope_section
-            .iter()
-            .try_fold(0usize, |sum, &n| sum.checked_add(n));
+        let sections = text.mrope_section.iter().try_fold(0usize, |sum, &n| sum.checked_add(n));
         if sections != Some(text.head_dim() / 2) {
             return Err(bad(
                 "rope_scaling.mrope_section",
@@ -216,25 +199,16 @@ impl Config {
                 ),
             ));
         }
-        if let Some(&block) = vision
-            .fullatt_block_indexes
-            .iter()
-            .find(|&&block| block >= vision.depth)
-        {
+        if let Some(&block) = vision.fullatt_block_indexes.iter().find(|&&block| block >= vision.depth) {
             return Err(bad(
                 "vision_config.fullatt_block_indexes",
                 format!("block {block} of a tower of {}", vision.depth),
             ));
         }
-        for (field, id) in [
-            ("image_token_id", self.image_token_id),
-            ("video_token_id", self.video_token_id),
-        ] {
+        for (field, id) in [("image_token_id", self.image_token_id), ("video_token_id", self.video_token_id)]
+        {
             if id as usize >= text.vocab_size {
-                return Err(bad(
-                    field,
-                    format!("{id} is outside the vocabulary of {}", text.vocab_size),
-                ));
+                return Err(bad(field, format!("{id} is outside the vocabulary of {}", text.vocab_size)));
             }
         }
         Ok(())
@@ -245,16 +219,10 @@ impl TextConfig {
     fn read(f: &Fields) -> Result<Self, ConfigError> {
         let act = f.text("hidden_act")?.unwrap_or("silu");
         if act != "silu" {
-            return Err(bad(
-                "hidden_act",
-                format!("`{act}`, but only `silu` is supported"),
-            ));
+            return Err(bad("hidden_act", format!("`{act}`, but only `silu` is supported")));
         }
         if f.flag("use_sliding_window", false)? {
-            return Err(bad(
-                "use_sliding_window",
-                "sliding windows are not supported; set it to false",
-            ));
+            return Err(bad("use_sliding_window", "sliding windows are not supported; set it to false"));
         }
         // transformers 5 writes `rope_parameters` in place of `rope_scaling` and `rope_theta`.
         let rope = match f.object("rope_parameters")? {
@@ -262,27 +230,17 @@ impl TextConfig {
             None => f.object("rope_scaling")?.map(|map| ("rope_scaling", map)),
         };
         let name = rope.map_or("rope_scaling", |(name, _)| name);
-        let scaling = Fields {
-            maps: [rope.map(|(_, map)| map), None],
-            prefix: "",
-        };
+        let scaling = Fields { maps: [rope.map(|(_, map)| map), None], prefix: "" };
         for key in ["rope_type", "type"] {
             if let Some(kind) = scaling.text(key)?
                 && !matches!(kind, "default" | "mrope")
             {
-                return Err(bad(
-                    format!("{name}.{key}"),
-                    format!("`{kind}`, but only `mrope` is supported"),
-                ));
+                return Err(bad(format!("{name}.{key}"), format!("`{kind}`, but only `mrope` is supported")));
             }
         }
         let heads = f.size("num_attention_heads", 64)?;
         // An explicit null means one key head per query head.
-        let kv_heads = if f.is_null("num_key_value_heads") {
-            heads
-        } else {
-            8
-        };
+        let kv_heads = if f.is_null("num_key_value_heads") { heads } else { 8 };
         Ok(Self {
             vocab_size: f.size("vocab_size", 152064)?,
             hidden_size: f.size("hidden_size", 8192)?,
@@ -305,10 +263,7 @@ impl VisionConfig {
     fn read(f: &Fields) -> Result<Self, ConfigError> {
         let act = f.text("hidden_act")?.unwrap_or("silu");
         if act != "silu" {
-            return Err(bad(
-                "vision_config.hidden_act",
-                format!("`{act}`, but only `silu` is supported"),
-            ));
+            return Err(bad("vision_config.hidden_act", format!("`{act}`, but only `silu` is supported")));
         }
         // The released configuration says `in_chans`, transformers `in_channels`.
         let channels = f.size("in_chans", 3)?;
@@ -333,20 +288,11 @@ fn mrope_section(name: &str, scaling: &Fields) -> Result<[usize; 3], ConfigError
         return Ok([16, 24, 24]);
     };
     let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
-    let sizes: Vec<usize> = items
-        .iter()
-        .filter_map(|item| item.as_u64())
-        .map(|n| n as usize)
-        .collect();
+    let sizes: Vec<usize> = items.iter().filter_map(|item| item.as_u64()).map(|n| n as usize).collect();
     <[usize; 3]>::try_from(sizes)
         .ok()
         .filter(|_| items.len() == 3)
-        .ok_or_else(|| {
-            bad(
-                format!("{name}.mrope_section"),
-                format!("{value} is not three whole numbers"),
-            )
-        })
+        .ok_or_else(|| bad(format!("{name}.mrope_section"), format!("{value} is not three whole numbers")))
 }
 
 fn eos(f: &Fields) -> Result<Vec<u32>, ConfigError> {
@@ -358,11 +304,7 @@ fn eos(f: &Fields) -> Result<Vec<u32>, ConfigError> {
 }
 
 fn divides(small: &str, n: usize, large: &str, m: usize) -> Result<(), ConfigError> {
-    if m.is_multiple_of(n) {
-        Ok(())
-    } else {
-        Err(bad(small, format!("{n} does not divide {large} {m}")))
-    }
+    if m.is_multiple_of(n) { Ok(()) } else { Err(bad(small, format!("{n} does not divide {large} {m}"))) }
 }
 
 fn even(field: &str, n: usize) -> Result<(), ConfigError> {

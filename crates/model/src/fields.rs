@@ -5,10 +5,7 @@ use serde_json::{Map, Value};
 use crate::ConfigError;
 
 pub(crate) fn bad(field: impl Into<String>, problem: impl Into<String>) -> ConfigError {
-    ConfigError::Field {
-        field: field.into(),
-        problem: problem.into(),
-    }
+    ConfigError::Field { field: field.into(), problem: problem.into() }
 }
 
 pub(crate) fn id_of(field: &str, value: &Value) -> Result<u32, ConfigError> {
@@ -29,11 +26,7 @@ impl<'a> Fields<'a> {
     const MAX_SIZE: u64 = 1 << 24;
 
     pub fn get(&self, key: &str) -> Option<&'a Value> {
-        self.maps
-            .iter()
-            .flatten()
-            .filter_map(|map| map.get(key))
-            .find(|value| !value.is_null())
+        self.maps.iter().flatten().filter_map(|map| map.get(key)).find(|value| !value.is_null())
     }
 
     fn bad(&self, key: &str, value: &Value, want: &str) -> ConfigError {
@@ -54,10 +47,7 @@ impl<'a> Fields<'a> {
     pub fn layers(&self, key: &str, default: usize) -> Result<usize, ConfigError> {
         let layers = self.size(key, default)?;
         if layers > 1024 {
-            return Err(bad(
-                format!("{}{key}", self.prefix),
-                format!("{layers} is more than 1,024"),
-            ));
+            return Err(bad(format!("{}{key}", self.prefix), format!("{layers} is more than 1,024")));
         }
         Ok(layers)
     }
@@ -70,9 +60,7 @@ impl<'a> Fields<'a> {
         let Some(value) = self.get(key) else {
             return Ok(default.to_vec());
         };
-        let items = value
-            .as_array()
-            .ok_or_else(|| self.bad(key, value, "a list of whole numbers"))?;
+        let items = value.as_array().ok_or_else(|| self.bad(key, value, "a list of whole numbers"))?;
         let size = |item: &Value| item.as_u64().filter(|&n| n <= Self::MAX_SIZE).map(|n| n as usize);
         items
             .iter()
@@ -92,9 +80,7 @@ impl<'a> Fields<'a> {
         let Some(value) = self.get(key) else {
             return Ok(default);
         };
-        value
-            .as_bool()
-            .ok_or_else(|| self.bad(key, value, "true or false"))
+        value.as_bool().ok_or_else(|| self.bad(key, value, "true or false"))
     }
 
     pub fn id(&self, key: &str, default: u32) -> Result<u32, ConfigError> {
@@ -105,19 +91,13 @@ impl<'a> Fields<'a> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
-        value
-            .as_str()
-            .map(Some)
-            .ok_or_else(|| self.bad(key, value, "a string"))
+        value.as_str().map(Some).ok_or_else(|| self.bad(key, value, "a string"))
     }
 
     pub fn object(&self, key: &str) -> Result<Option<&'a Map<String, Value>>, ConfigError> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
-        value
-            .as_object()
-            .map(Some)
-            .ok_or_else(|| self.bad(key, value, "an object"))
+        value.as_object().map(Some).ok_or_else(|| self.bad(key, value, "an object"))
     }
 }

@@ -117,20 +117,12 @@ impl<'a> Generation<'a> {
     ) -> Result<Self, GenerateError> {
         options.sampling.check()?;
         if rows.len() != prompts.len() {
-            return Err(PromptError::Rows {
-                prompts: prompts.len(),
-                rows: rows.len(),
-            }
-            .into());
+            return Err(PromptError::Rows { prompts: prompts.len(), rows: rows.len() }.into());
         }
         for prompt in prompts {
             let tokens = prompt.ids.len().saturating_add(options.max_new_tokens);
             if tokens > cache.capacity() {
-                return Err(PromptError::Capacity {
-                    tokens,
-                    capacity: cache.capacity(),
-                }
-                .into());
+                return Err(PromptError::Capacity { tokens, capacity: cache.capacity() }.into());
             }
         }
         let prefill = model.prefill(prompts, cache, launches)?;
@@ -143,16 +135,7 @@ impl<'a> Generation<'a> {
         });
         let rows = states.collect();
         let logits = Some(prefill.logits.clone());
-        Ok(Self {
-            model,
-            cache,
-            launches,
-            options,
-            detokenize,
-            rows,
-            logits,
-            prefill,
-        })
+        Ok(Self { model, cache, launches, options, detokenize, rows, logits, prefill })
     }
 
     /// The next token of every unfinished row, or `None` when all have ended.
@@ -168,15 +151,9 @@ impl<'a> Generation<'a> {
                 self.model.step(&tokens, self.cache, self.launches)?
             }
         };
-        let open: Vec<usize> = (0..self.rows.len())
-            .filter(|&row| self.rows[row].reason.is_none())
-            .collect();
+        let open: Vec<usize> = (0..self.rows.len()).filter(|&row| self.rows[row].reason.is_none()).collect();
         let choices = match self.best_on_device(&logits).await? {
-            Some(choices)
-                if open
-                    .iter()
-                    .all(|&row| !self.early(row).contains(&choices[row].id)) =>
-            {
+            Some(choices) if open.iter().all(|&row| !self.early(row).contains(&choices[row].id)) => {
                 open.iter().map(|&row| choices[row]).collect()
             }
             _ => self.choose_here(logits, &open).await?,
@@ -184,11 +161,7 @@ impl<'a> Generation<'a> {
         let mut tokens = Vec::with_capacity(open.len());
         for (&row, choice) in open.iter().zip(choices) {
             self.push(row, choice);
-            tokens.push(Token {
-                row,
-                id: choice.id,
-                logprob: choice.logprob,
-            });
+            tokens.push(Token { row, id: choice.id, logprob: choice.logprob });
         }
         Ok(Some(tokens))
     }
@@ -204,38 +177,22 @@ impl<'a> Generation<'a> {
         let banned = [config.image_token_id, config.video_token_id];
         let ids: Tensor<1, Int> = argmax(logits.clone(), banned, self.launches);
         let chosen = logprobs(logits.clone(), ids.clone(), 1.0, self.launches);
-        let read = Transaction::default()
-            .register(ids)
-            .register(chosen)
-            .execute_async()
-            .await;
-        let mut read = read
-            .map_err(|e| GenerateError::Device(e.to_string()))?
-            .into_iter();
+        let read = Transaction::default().register(ids).register(chosen).execute_async().await;
+        let mut read = read.map_err(|e| GenerateError::Device(e.to_string()))?.into_iter();
         let ids = integers(read.next().unwrap_or_else(empty))?;
         let chosen = floats(read.next().unwrap_or_else(empty))?;
         if ids.iter().any(|&id| id as usize >= config.text.vocab_size) {
             return Err(SamplingError::NotFinite.into());
         }
-        Ok(Some(
-            ids.into_iter()
-                .zip(chosen)
-                .map(|(id, logprob)| Choice { id, logprob })
-                .collect(),
-        ))
+        Ok(Some(ids.into_iter().zip(chosen).map(|(id, logprob)| Choice { id, logprob }).collect()))
     }
 
     /// Reads the logits and chooses on the CPU.
     async fn choose_here(&self, logits: Tensor<2>, rows: &[usize]) -> Result<Vec<Choice>, GenerateError> {
         let vocab = logits.dims()[1];
-        let data = logits
-            .into_data_async()
-            .await
-            .map_err(|e| GenerateError::Device(e.to_string()))?;
+        let data = logits.into_data_async().await.map_err(|e| GenerateError::Device(e.to_string()))?;
         let values = floats(data)?;
-        rows.iter()
-            .map(|&row| Ok(self.choose(row, &values[row * vocab..(row + 1) * vocab])?))
-            .collect()
+        rows.iter().map(|&row| Ok(self.choose(row, &values[row * vocab..(row + 1) * vocab])?)).collect()
     }
 
     /// Stop ids that a row must not choose yet.
@@ -251,13 +208,7 @@ impl<'a> Generation<'a> {
         let banned = [config.image_token_id, config.video_token_id];
         let banned = banned.into_iter().chain(self.early(row).iter().copied());
         let draw = || {
-            uniform(
-                self.options.seed,
-                self.options.step,
-                state.key.prompt,
-                state.key.sample,
-                position as u32,
-            )
+            uniform(self.options.seed, self.options.step, state.key.prompt, state.key.sample, position as u32)
         };
         self.options.sampling.choose(logits, &state.ids, banned, draw)
     }
@@ -266,10 +217,8 @@ impl<'a> Generation<'a> {
         let state = &mut self.rows[row];
         state.ids.push(choice.id);
         state.logprobs.push(choice.logprob);
-        let text = |state: &RowState| {
-            self.detokenize
-                .map_or_else(String::new, |decode| decode(state.answer()))
-        };
+        let text =
+            |state: &RowState| self.detokenize.map_or_else(String::new, |decode| decode(state.answer()));
         let stops = &self.options.stop_strings;
         if self.options.stop_ids.contains(&choice.id)
             || (!stops.is_empty() && {
@@ -311,15 +260,11 @@ fn empty() -> TensorData {
 
 /// Read-back ids; where no token could be chosen, the kernel wrote all ones.
 fn integers(data: TensorData) -> Result<Vec<u32>, GenerateError> {
-    let ids: Vec<i32> = data
-        .try_into_vec()
-        .map_err(|e| GenerateError::Device(format!("{e:?}")))?;
+    let ids: Vec<i32> = data.try_into_vec().map_err(|e| GenerateError::Device(format!("{e:?}")))?;
     Ok(ids.into_iter().map(|id| id as u32).collect())
 }
 
 /// Read-back values as float32, whatever the model computes in.
 fn floats(data: TensorData) -> Result<Vec<f32>, GenerateError> {
-    data.convert_dtype(DType::F32)
-        .try_into_vec()
-        .map_err(|e| GenerateError::Device(format!("{e:?}")))
+    data.convert_dtype(DType::F32).try_into_vec().map_err(|e| GenerateError::Device(format!("{e:?}")))
 }

@@ -55,19 +55,14 @@ struct Work<'a> {
 
 impl<'a> Work<'a> {
     fn counts(&self) -> Vec<usize> {
-        self.prompts
-            .iter()
-            .zip(&self.starts)
-            .map(|(prompt, start)| prompt.ids.len() - start)
-            .collect()
+        self.prompts.iter().zip(&self.starts).map(|(prompt, start)| prompt.ids.len() - start).collect()
     }
 
     /// Row, prompt and picture of everything the tower has to see.
     fn new_pictures(&self) -> impl Iterator<Item = (usize, &'a Prompt<'a>, &Picture)> {
         self.prompts.iter().enumerate().flat_map(move |(row, prompt)| {
-            let new = self.pictures[row]
-                .iter()
-                .filter(move |picture| picture.tokens.start >= self.starts[row]);
+            let new =
+                self.pictures[row].iter().filter(move |picture| picture.tokens.start >= self.starts[row]);
             new.map(move |picture| (row, prompt, picture))
         })
     }
@@ -75,12 +70,7 @@ impl<'a> Work<'a> {
 
 impl Model {
     pub(crate) fn new(config: Config, visual: VisionTower, model: Decoder, lm_head: Option<Linear>) -> Self {
-        Self {
-            visual,
-            model,
-            lm_head,
-            config,
-        }
+        Self { visual, model, lm_head, config }
     }
 
     /// The configuration.
@@ -111,35 +101,21 @@ impl Model {
         launches: &mut Launches,
     ) -> Result<Prefill, PromptError> {
         if prompts.len() != cache.batch() {
-            return Err(PromptError::Rows {
-                prompts: prompts.len(),
-                rows: cache.batch(),
-            });
+            return Err(PromptError::Rows { prompts: prompts.len(), rows: cache.batch() });
         }
         if let Some(prompt) = prompts.iter().find(|prompt| prompt.ids.len() > cache.capacity()) {
-            return Err(PromptError::Capacity {
-                tokens: prompt.ids.len(),
-                capacity: cache.capacity(),
-            });
+            return Err(PromptError::Capacity { tokens: prompt.ids.len(), capacity: cache.capacity() });
         }
         let pictures = self.pictures(prompts)?;
         let shared = cache.rows.iter_mut().zip(prompts).zip(&pictures);
-        let starts = shared
-            .map(|((row, prompt), pictures)| row.keep_shared(prompt, pictures))
-            .collect();
+        let starts = shared.map(|((row, prompt), pictures)| row.keep_shared(prompt, pictures)).collect();
         let work = Self::work(prompts, pictures, starts);
         let counts = work.counts();
         let device = self.device();
         let (embedded, _) = self.embed(&work, launches);
         let span = Span::new(work.starts.clone(), counts.clone(), work.width, &device);
         let rotary = self.rotary(&work);
-        let pass = Pass {
-            rotary: &rotary,
-            span: &span,
-            cache: Some(&mut *cache),
-            launches,
-            trace: None,
-        };
+        let pass = Pass { rotary: &rotary, span: &span, cache: Some(&mut *cache), launches, trace: None };
         let hidden = self.model.forward(embedded, pass);
         for ((row, prompt), pictures) in cache.rows.iter_mut().zip(prompts).zip(&work.pictures) {
             row.hold(prompt, pictures);
@@ -147,12 +123,7 @@ impl Model {
         Ok(Prefill {
             logits: self.head(last_of_rows(hidden, &counts)),
             computed_tokens: counts.iter().sum(),
-            image_tokens: work
-                .pictures
-                .iter()
-                .flatten()
-                .map(|picture| picture.tokens.len())
-                .sum(),
+            image_tokens: work.pictures.iter().flatten().map(|picture| picture.tokens.len()).sum(),
             computed_pictures: work.new_pictures().count(),
         })
     }
@@ -166,43 +137,23 @@ impl Model {
         launches: &mut Launches,
     ) -> Result<Tensor<2>, PromptError> {
         if tokens.len() != cache.batch() {
-            return Err(PromptError::Rows {
-                prompts: tokens.len(),
-                rows: cache.batch(),
-            });
+            return Err(PromptError::Rows { prompts: tokens.len(), rows: cache.batch() });
         }
         let starts: Vec<usize> = (0..cache.batch()).map(|row| cache.len(row)).collect();
         let counts: Vec<usize> = tokens.iter().map(|token| usize::from(token.is_some())).collect();
-        if let Some(start) = starts
-            .iter()
-            .zip(&counts)
-            .find(|(start, count)| *start + *count > cache.capacity())
+        if let Some(start) =
+            starts.iter().zip(&counts).find(|(start, count)| *start + *count > cache.capacity())
         {
-            return Err(PromptError::Capacity {
-                tokens: start.0 + 1,
-                capacity: cache.capacity(),
-            });
+            return Err(PromptError::Capacity { tokens: start.0 + 1, capacity: cache.capacity() });
         }
         let device = self.device();
         let ids: Vec<i32> = tokens.iter().map(|token| token.unwrap_or(0) as i32).collect();
-        let x = self
-            .model
-            .embed_tokens
-            .forward(Tensor::from_data(TensorData::new(ids, [tokens.len()]), &device));
-        let positions: Vec<_> = cache
-            .rows
-            .iter()
-            .map(|row| vec![[row.next_position(); 3]])
-            .collect();
+        let x =
+            self.model.embed_tokens.forward(Tensor::from_data(TensorData::new(ids, [tokens.len()]), &device));
+        let positions: Vec<_> = cache.rows.iter().map(|row| vec![[row.next_position(); 3]]).collect();
         let rotary = multimodal(&positions, &self.config.text, &device);
         let span = Span::new(starts, counts, 1, &device);
-        let pass = Pass {
-            rotary: &rotary,
-            span: &span,
-            cache: Some(&mut *cache),
-            launches,
-            trace: None,
-        };
+        let pass = Pass { rotary: &rotary, span: &span, cache: Some(&mut *cache), launches, trace: None };
         let hidden = self.model.forward(x.unsqueeze_dim(1), pass);
         for (row, token) in cache.rows.iter_mut().zip(tokens) {
             if let Some(id) = token {
@@ -220,40 +171,19 @@ impl Model {
         let span = Span::new(work.starts.clone(), work.counts(), work.width, &self.device());
         let rotary = self.rotary(&work);
         let mut hidden = Vec::new();
-        let pass = Pass {
-            rotary: &rotary,
-            span: &span,
-            cache: None,
-            launches,
-            trace: Some(&mut hidden),
-        };
+        let pass = Pass { rotary: &rotary, span: &span, cache: None, launches, trace: Some(&mut hidden) };
         let last = self.model.forward(embedded, pass);
-        Ok(Trace {
-            vision,
-            hidden,
-            logits: self.head(last),
-        })
+        Ok(Trace { vision, hidden, logits: self.head(last) })
     }
 
     fn pictures(&self, prompts: &[Prompt]) -> Result<Vec<Vec<Picture>>, PromptError> {
-        prompts
-            .iter()
-            .map(|prompt| prompt.pictures(&self.config))
-            .collect()
+        prompts.iter().map(|prompt| prompt.pictures(&self.config)).collect()
     }
 
     fn work<'a>(prompts: &'a [Prompt<'a>], pictures: Vec<Vec<Picture>>, starts: Vec<usize>) -> Work<'a> {
-        let new = prompts
-            .iter()
-            .zip(&starts)
-            .map(|(prompt, start)| prompt.ids.len() - start);
+        let new = prompts.iter().zip(&starts).map(|(prompt, start)| prompt.ids.len() - start);
         let width = new.max().unwrap_or(0);
-        Work {
-            prompts,
-            pictures,
-            starts,
-            width,
-        }
+        Work { prompts, pictures, starts, width }
     }
 
     /// Embeddings of the new tokens with the features of pictures in their places, `[B, T, C]`, and the features.
@@ -266,10 +196,8 @@ impl Model {
                 ids[row * width + place] = id as i32;
             }
         }
-        let text = self
-            .model
-            .embed_tokens
-            .forward(Tensor::from_data(TensorData::new(ids, [rows * width]), &device));
+        let text =
+            self.model.embed_tokens.forward(Tensor::from_data(TensorData::new(ids, [rows * width]), &device));
         let channels = text.dims()[1];
         let mut patches = Vec::new();
         let mut grids = Vec::new();
@@ -293,9 +221,7 @@ impl Model {
         let count = patches.len() / row;
         let patches = Tensor::<2>::from_data(TensorData::new(patches, [count, row]), (&device, DType::F32));
         let patches = patches.cast(burn::tensor::FloatDType::from(self.dtype()));
-        let features = self
-            .visual
-            .forward(patches, &grids, &self.config.vision, launches);
+        let features = self.visual.forward(patches, &grids, &self.config.vision, launches);
         let source: Tensor<1, Int> = Tensor::from_data(TensorData::new(source, [rows * width]), &device);
         let merged = Tensor::cat(vec![text, features.clone()], 0).select(0, source);
         (merged.reshape([rows, width, channels]), Some(features))
@@ -319,10 +245,7 @@ impl Model {
                 let weight = self.model.embed_tokens.weight.val();
                 let width = shape[R - 1];
                 shape[R - 1] = weight.dims()[0];
-                hidden
-                    .reshape([rows, width])
-                    .matmul(weight.transpose())
-                    .reshape(shape)
+                hidden.reshape([rows, width]).matmul(weight.transpose()).reshape(shape)
             }
         }
     }
@@ -331,11 +254,8 @@ impl Model {
 /// The hidden state of each row's last own token: `[B, T, C]` to `[B, C]`.
 fn last_of_rows(hidden: Tensor<3>, counts: &[usize]) -> Tensor<2> {
     let [rows, width, channels] = hidden.dims();
-    let last: Vec<i32> = counts
-        .iter()
-        .enumerate()
-        .map(|(row, count)| (row * width + count - 1) as i32)
-        .collect();
+    let last: Vec<i32> =
+        counts.iter().enumerate().map(|(row, count)| (row * width + count - 1) as i32).collect();
     let last: Tensor<1, Int> = Tensor::from_data(TensorData::new(last, [rows]), &hidden.device());
     hidden.reshape([rows * width, channels]).select(0, last)
 }

@@ -5,10 +5,7 @@
 
 /// The uniform number in [0, 1) at an address: 53 bits of Philox with `seed` as key and the other parts as counter.
 pub fn uniform(seed: u64, step: u32, prompt: u32, sample: u32, position: u32) -> f64 {
-    let block = philox(
-        [position, sample, prompt, step],
-        [seed as u32, (seed >> 32) as u32],
-    );
+    let block = philox([position, sample, prompt, step], [seed as u32, (seed >> 32) as u32]);
     let bits = (u64::from(block[0]) << 32 | u64::from(block[1])) >> 11;
     bits as f64 * (1.0 / (1u64 << 53) as f64)
 }
@@ -56,9 +53,7 @@ mod tests {
         ] {
             assert_ne!(base, other);
         }
-        let draws: Vec<f64> = (0..10_000)
-            .map(|position| uniform(1, 0, 0, 0, position))
-            .collect();
+        let draws: Vec<f64> = (0..10_000).map(|position| uniform(1, 0, 0, 0, position)).collect();
         assert!(draws.iter().all(|u| (0.0..1.0).contains(u)));
         let mean = draws.iter().sum::<f64>() / draws.len() as f64;
         assert!((mean - 0.5).abs() < 0.01, "mean {mean}");

@@ -108,18 +108,11 @@ impl<'a> Prompt<'a> {
             return Err(PromptError::Empty);
         }
         if self.ids.len() != self.positions.len() {
-            return Err(PromptError::Positions {
-                ids: self.ids.len(),
-                positions: self.positions.len(),
-            });
+            return Err(PromptError::Positions { ids: self.ids.len(), positions: self.positions.len() });
         }
         let vocab = config.text.vocab_size;
         if let Some(place) = self.ids.iter().position(|&id| id as usize >= vocab) {
-            return Err(PromptError::Id {
-                id: self.ids[place],
-                place,
-                vocab,
-            });
+            return Err(PromptError::Id { id: self.ids[place], place, vocab });
         }
         let (merge, row) = (config.vision.spatial_merge_size, config.vision.patch_len());
         let mut sizes = Vec::with_capacity(self.grids.len());
@@ -134,21 +127,13 @@ impl<'a> Prompt<'a> {
             .try_fold(0usize, |sum, &n| sum.checked_add(n.checked_mul(row)?))
             .unwrap_or(usize::MAX);
         if want != self.patches.len() {
-            return Err(PromptError::Patches {
-                want,
-                got: self.patches.len(),
-            });
+            return Err(PromptError::Patches { want, got: self.patches.len() });
         }
-        let places: Vec<usize> = (0..self.ids.len())
-            .filter(|&i| self.ids[i] == config.image_token_id)
-            .collect();
+        let places: Vec<usize> =
+            (0..self.ids.len()).filter(|&i| self.ids[i] == config.image_token_id).collect();
         let features = sizes.iter().sum::<usize>() / config.vision.merge_unit();
         if places.len() != features {
-            return Err(PromptError::Images {
-                tokens: places.len(),
-                features,
-                pictures: self.grids.len(),
-            });
+            return Err(PromptError::Images { tokens: places.len(), features, pictures: self.grids.len() });
         }
         let mut pictures = Vec::with_capacity(sizes.len());
         let (mut token, mut value) = (0, 0);
@@ -197,12 +182,7 @@ impl Seen {
     ///
     /// At least one token is left to compute, since its logits are wanted. A picture is shared whole or not at all.
     pub fn keep_shared(&mut self, prompt: &Prompt, pictures: &[Picture]) -> usize {
-        let same = self
-            .ids
-            .iter()
-            .zip(prompt.ids)
-            .take_while(|(a, b)| a == b)
-            .count();
+        let same = self.ids.iter().zip(prompt.ids).take_while(|(a, b)| a == b).count();
         let mut shared = same.min(prompt.ids.len() - 1);
         for picture in pictures {
             if picture.tokens.start >= shared {
@@ -224,16 +204,10 @@ impl Seen {
     pub fn hold(&mut self, prompt: &Prompt, pictures: &[Picture]) {
         self.ids = prompt.ids.to_vec();
         let held = self.pictures.len();
-        let new = pictures[held..]
-            .iter()
-            .map(|picture| (picture.tokens.clone(), prompt.fingerprint(picture)));
+        let new =
+            pictures[held..].iter().map(|picture| (picture.tokens.clone(), prompt.fingerprint(picture)));
         self.pictures.extend(new);
-        self.next_position = prompt
-            .positions
-            .iter()
-            .flatten()
-            .max()
-            .map_or(0, |&position| position + 1);
+        self.next_position = prompt.positions.iter().flatten().max().map_or(0, |&position| position + 1);
     }
 
     /// Notes one generated token.

@@ -24,22 +24,15 @@ fn table(angles: &[f32], half: usize) -> Vec<f32> {
 pub fn multimodal(positions: &[Vec<[u32; 3]>], config: &TextConfig, device: &Device) -> Tensor<4> {
     let half = config.head_dim() / 2;
     let frequencies = frequencies(half, config.rope_theta);
-    let axis: Vec<usize> = config
-        .mrope_section
-        .iter()
-        .enumerate()
-        .flat_map(|(axis, &n)| std::iter::repeat_n(axis, n))
-        .collect();
+    let axis: Vec<usize> =
+        config.mrope_section.iter().enumerate().flat_map(|(axis, &n)| std::iter::repeat_n(axis, n)).collect();
     let width = positions.first().map_or(0, Vec::len);
     let mut angles = Vec::with_capacity(positions.len() * width * half);
     for position in positions.iter().flatten() {
         angles.extend((0..half).map(|i| position[axis[i]] as f32 * frequencies[i]));
     }
     let table = table(&angles, half);
-    Tensor::from_data(
-        TensorData::new(table, [positions.len(), width, 2, half]),
-        (device, DType::F32),
-    )
+    Tensor::from_data(TensorData::new(table, [positions.len(), width, 2, half]), (device, DType::F32))
 }
 
 /// 2-D positions of patches: half of the D/2 frequencies follow the row, half the column. Returns `[P, 2, D/2]`.
@@ -53,15 +46,10 @@ pub fn planar(positions: &[[usize; 2]], head_dim: usize, device: &Device) -> Ten
         }
     }
     let table = table(&angles, 2 * quarter);
-    Tensor::from_data(
-        TensorData::new(table, [positions.len(), 2, 2 * quarter]),
-        (device, DType::F32),
-    )
+    Tensor::from_data(TensorData::new(table, [positions.len(), 2, 2 * quarter]), (device, DType::F32))
 }
 
 /// `theta^(-i/n)` for i in 0..n, rounded to float32 where transformers rounds: the exponent, the power, its reciprocal.
 fn frequencies(n: usize, theta: f64) -> Vec<f32> {
-    (0..n)
-        .map(|i| 1.0 / theta.powf(f64::from(i as f32 / n as f32)) as f32)
-        .collect()
+    (0..n).map(|i| 1.0 / theta.powf(f64::from(i as f32 / n as f32)) as f32).collect()
 }

@@ -16,12 +16,7 @@ pub struct Sampling {
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self {
-            temperature: 0.0,
-            top_k: None,
-            top_p: None,
-            repetition_penalty: 1.0,
-        }
+        Self { temperature: 0.0, top_k: None, top_p: None, repetition_penalty: 1.0 }
     }
 }
 
@@ -68,11 +63,7 @@ impl Sampling {
             return fail("top-p", p, "above 0 and at most 1");
         }
         if !(self.repetition_penalty.is_finite() && self.repetition_penalty > 0.0) {
-            return fail(
-                "repetition penalty",
-                self.repetition_penalty,
-                "positive; 1 changes nothing",
-            );
+            return fail("repetition penalty", self.repetition_penalty, "positive; 1 changes nothing");
         }
         Ok(())
     }
@@ -94,17 +85,10 @@ impl Sampling {
             }
         }
         let greedy = self.temperature == 0.0;
-        let id = if greedy {
-            best(&scores)
-        } else {
-            self.sample(&mut scores, draw())
-        };
+        let id = if greedy { best(&scores) } else { self.sample(&mut scores, draw()) };
         let id = id.ok_or(SamplingError::NotFinite)?;
         let temperature = if greedy { 1.0 } else { self.temperature };
-        Ok(Choice {
-            id: id as u32,
-            logprob: logprob(logits, id, temperature),
-        })
+        Ok(Choice { id: id as u32, logprob: logprob(logits, id, temperature) })
     }
 
     fn penalise(&self, scores: &mut [f32], seen: &[u32]) {
@@ -115,11 +99,7 @@ impl Sampling {
         let distinct: std::collections::BTreeSet<u32> = seen.iter().copied().collect();
         for id in distinct {
             if let Some(score) = scores.get_mut(id as usize) {
-                *score = if *score < 0.0 {
-                    *score * penalty
-                } else {
-                    *score / penalty
-                };
+                *score = if *score < 0.0 { *score * penalty } else { *score / penalty };
             }
         }
     }
@@ -127,9 +107,7 @@ impl Sampling {
     fn sample(&self, scores: &mut [f32], draw: f64) -> Option<usize> {
         let temperature = self.temperature as f32;
         scores.iter_mut().for_each(|score| *score /= temperature);
-        let mut order: Vec<usize> = (0..scores.len())
-            .filter(|&i| scores[i] > f32::NEG_INFINITY)
-            .collect();
+        let mut order: Vec<usize> = (0..scores.len()).filter(|&i| scores[i] > f32::NEG_INFINITY).collect();
         if let Some(k) = self.top_k
             && k < order.len()
         {
@@ -207,9 +185,8 @@ mod tests {
 
     #[test]
     fn greedy_takes_the_first_of_the_best_and_its_log_probability_ignores_bans() {
-        let choice = Sampling::default()
-            .choose(&[1.0, 2.0, 2.0, 9.0], &[], [3], || unreachable!())
-            .expect("finite");
+        let choice =
+            Sampling::default().choose(&[1.0, 2.0, 2.0, 9.0], &[], [3], || unreachable!()).expect("finite");
         assert_eq!(choice.id, 1);
         let sum: f64 = [1.0f64, 2.0, 2.0, 9.0].iter().map(|x| x.exp()).sum();
         assert!((f64::from(choice.logprob) - (2.0 - sum.ln())).abs() < 1e-6);
@@ -217,10 +194,7 @@ mod tests {
 
     #[test]
     fn samples_follow_the_softmax() {
-        let sampling = Sampling {
-            temperature: 2.0,
-            ..Sampling::default()
-        };
+        let sampling = Sampling { temperature: 2.0, ..Sampling::default() };
         let total: f64 = LOGITS.iter().map(|&x| f64::from(x / 2.0).exp()).sum();
         for (got, &logit) in frequencies(&sampling, &[]).iter().zip(&LOGITS) {
             assert!((got - f64::from(logit / 2.0).exp() / total).abs() < 0.015);
@@ -229,19 +203,11 @@ mod tests {
 
     #[test]
     fn top_k_keeps_ties_and_top_p_the_smallest_sufficient_set() {
-        let top_k = Sampling {
-            temperature: 1.0,
-            top_k: Some(2),
-            ..Sampling::default()
-        };
+        let top_k = Sampling { temperature: 1.0, top_k: Some(2), ..Sampling::default() };
         let kept: Vec<bool> = frequencies(&top_k, &[]).iter().map(|&f| f > 0.0).collect();
         assert_eq!(kept, [false, true, true, false, true]);
         // Probabilities 0.08, 0.52, 0.19, 0.01, 0.19: two reach 0.6 (the tie is broken by id), one does not.
-        let top_p = Sampling {
-            temperature: 1.0,
-            top_p: Some(0.6),
-            ..Sampling::default()
-        };
+        let top_p = Sampling { temperature: 1.0, top_p: Some(0.6), ..Sampling::default() };
         let kept: Vec<bool> = frequencies(&top_p, &[]).iter().map(|&f| f > 0.0).collect();
         assert_eq!(kept, [false, true, true, false, false]);
         let banned = frequencies(&top_p, &[1]);
@@ -251,10 +217,7 @@ mod tests {
     #[test]
     fn the_penalty_pushes_both_signs_down_once_per_id() {
         let mut scores = LOGITS.to_vec();
-        let sampling = Sampling {
-            repetition_penalty: 2.0,
-            ..Sampling::default()
-        };
+        let sampling = Sampling { repetition_penalty: 2.0, ..Sampling::default() };
         sampling.penalise(&mut scores, &[1, 1, 3, 99]);
         assert_eq!(scores, [1.0, 1.5, 2.0, -2.0, 2.0]);
     }
@@ -262,69 +225,21 @@ mod tests {
     #[test]
     fn logits_without_a_finite_number_are_an_error() {
         let greedy = Sampling::default();
-        assert_eq!(
-            greedy.choose(&[f32::NAN; 3], &[], [], || 0.5),
-            Err(SamplingError::NotFinite)
-        );
-        let warm = Sampling {
-            temperature: 1.0,
-            ..Sampling::default()
-        };
-        assert_eq!(
-            warm.choose(&[f32::NAN; 3], &[], [], || 0.5),
-            Err(SamplingError::NotFinite)
-        );
-        assert_eq!(
-            warm.choose(&[1.0, 2.0], &[], [0, 1], || 0.5),
-            Err(SamplingError::NotFinite)
-        );
+        assert_eq!(greedy.choose(&[f32::NAN; 3], &[], [], || 0.5), Err(SamplingError::NotFinite));
+        let warm = Sampling { temperature: 1.0, ..Sampling::default() };
+        assert_eq!(warm.choose(&[f32::NAN; 3], &[], [], || 0.5), Err(SamplingError::NotFinite));
+        assert_eq!(warm.choose(&[1.0, 2.0], &[], [0, 1], || 0.5), Err(SamplingError::NotFinite));
     }
 
     #[test]
     fn settings_outside_their_range_are_named() {
         for (sampling, name) in [
-            (
-                Sampling {
-                    temperature: -1.0,
-                    ..Sampling::default()
-                },
-                "temperature",
-            ),
-            (
-                Sampling {
-                    temperature: f64::NAN,
-                    ..Sampling::default()
-                },
-                "temperature",
-            ),
-            (
-                Sampling {
-                    top_k: Some(0),
-                    ..Sampling::default()
-                },
-                "top-k",
-            ),
-            (
-                Sampling {
-                    top_p: Some(0.0),
-                    ..Sampling::default()
-                },
-                "top-p",
-            ),
-            (
-                Sampling {
-                    top_p: Some(1.5),
-                    ..Sampling::default()
-                },
-                "top-p",
-            ),
-            (
-                Sampling {
-                    repetition_penalty: 0.0,
-                    ..Sampling::default()
-                },
-                "repetition penalty",
-            ),
+            (Sampling { temperature: -1.0, ..Sampling::default() }, "temperature"),
+            (Sampling { temperature: f64::NAN, ..Sampling::default() }, "temperature"),
+            (Sampling { top_k: Some(0), ..Sampling::default() }, "top-k"),
+            (Sampling { top_p: Some(0.0), ..Sampling::default() }, "top-p"),
+            (Sampling { top_p: Some(1.5), ..Sampling::default() }, "top-p"),
+            (Sampling { repetition_penalty: 0.0, ..Sampling::default() }, "repetition penalty"),
         ] {
             let error = sampling.check().expect_err(name).to_string();
             assert!(error.starts_with(name), "{error}");

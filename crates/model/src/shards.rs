@@ -51,16 +51,8 @@ impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut lines = Vec::new();
         lines.extend(self.missing.iter().map(|name| format!("missing: {name}")));
-        lines.extend(
-            self.superfluous
-                .iter()
-                .map(|(name, shard)| format!("superfluous: {name} in {shard}")),
-        );
-        lines.extend(
-            self.doubled
-                .iter()
-                .map(|(name, shard)| format!("a second time: {name} in {shard}")),
-        );
+        lines.extend(self.superfluous.iter().map(|(name, shard)| format!("superfluous: {name} in {shard}")));
+        lines.extend(self.doubled.iter().map(|(name, shard)| format!("a second time: {name} in {shard}")));
         lines.extend(
             self.misshapen
                 .iter()
@@ -90,63 +82,25 @@ pub fn expected_tensors(config: &Config) -> BTreeMap<String, Vec<usize>> {
     };
     for i in 0..v.depth {
         let block = format!("visual.blocks.{i}");
-        affine(
-            format!("{block}.attn.qkv"),
-            3 * v.hidden_size,
-            v.hidden_size,
-            true,
-        );
+        affine(format!("{block}.attn.qkv"), 3 * v.hidden_size, v.hidden_size, true);
         affine(format!("{block}.attn.proj"), v.hidden_size, v.hidden_size, true);
-        affine(
-            format!("{block}.mlp.gate_proj"),
-            v.intermediate_size,
-            v.hidden_size,
-            true,
-        );
-        affine(
-            format!("{block}.mlp.up_proj"),
-            v.intermediate_size,
-            v.hidden_size,
-            true,
-        );
-        affine(
-            format!("{block}.mlp.down_proj"),
-            v.hidden_size,
-            v.intermediate_size,
-            true,
-        );
+        affine(format!("{block}.mlp.gate_proj"), v.intermediate_size, v.hidden_size, true);
+        affine(format!("{block}.mlp.up_proj"), v.intermediate_size, v.hidden_size, true);
+        affine(format!("{block}.mlp.down_proj"), v.hidden_size, v.intermediate_size, true);
     }
     let square = v.hidden_size * v.merge_unit();
     affine("visual.merger.mlp.0".into(), square, square, true);
     affine("visual.merger.mlp.2".into(), v.out_hidden_size, square, true);
-    let (q, kv) = (
-        t.num_attention_heads * t.head_dim(),
-        t.num_key_value_heads * t.head_dim(),
-    );
+    let (q, kv) = (t.num_attention_heads * t.head_dim(), t.num_key_value_heads * t.head_dim());
     for i in 0..t.num_hidden_layers {
         let layer = format!("model.layers.{i}");
         affine(format!("{layer}.self_attn.q_proj"), q, t.hidden_size, true);
         affine(format!("{layer}.self_attn.k_proj"), kv, t.hidden_size, true);
         affine(format!("{layer}.self_attn.v_proj"), kv, t.hidden_size, true);
         affine(format!("{layer}.self_attn.o_proj"), t.hidden_size, q, false);
-        affine(
-            format!("{layer}.mlp.gate_proj"),
-            t.intermediate_size,
-            t.hidden_size,
-            false,
-        );
-        affine(
-            format!("{layer}.mlp.up_proj"),
-            t.intermediate_size,
-            t.hidden_size,
-            false,
-        );
-        affine(
-            format!("{layer}.mlp.down_proj"),
-            t.hidden_size,
-            t.intermediate_size,
-            false,
-        );
+        affine(format!("{layer}.mlp.gate_proj"), t.intermediate_size, t.hidden_size, false);
+        affine(format!("{layer}.mlp.up_proj"), t.intermediate_size, t.hidden_size, false);
+        affine(format!("{layer}.mlp.down_proj"), t.hidden_size, t.intermediate_size, false);
     }
     affine("model.embed_tokens".into(), t.vocab_size, t.hidden_size, false);
     if !config.tie_word_embeddings {
@@ -159,13 +113,7 @@ pub fn expected_tensors(config: &Config) -> BTreeMap<String, Vec<usize>> {
     }
     add(
         "visual.patch_embed.proj.weight".into(),
-        &[
-            v.hidden_size,
-            v.in_channels,
-            v.temporal_patch_size,
-            v.patch_size,
-            v.patch_size,
-        ],
+        &[v.hidden_size, v.in_channels, v.temporal_patch_size, v.patch_size, v.patch_size],
     );
     add("visual.merger.ln_q.weight".into(), &[v.hidden_size]);
     for i in 0..t.num_hidden_layers {
@@ -179,10 +127,7 @@ pub fn expected_tensors(config: &Config) -> BTreeMap<String, Vec<usize>> {
 
 /// Name in the released layout, whichever of the two layouts a shard uses.
 pub(crate) fn canonical(name: &str) -> String {
-    match (
-        name.strip_prefix("model.visual."),
-        name.strip_prefix("model.language_model."),
-    ) {
+    match (name.strip_prefix("model.visual."), name.strip_prefix("model.language_model.")) {
         (Some(rest), _) => format!("visual.{rest}"),
         (_, Some(rest)) => format!("model.{rest}"),
         _ => name.to_owned(),
@@ -190,10 +135,8 @@ pub(crate) fn canonical(name: &str) -> String {
 }
 
 pub(crate) fn parse<'a>(shard: &str, bytes: &'a [u8]) -> Result<SafeTensors<'a>, CheckpointError> {
-    SafeTensors::deserialize(bytes).map_err(|e| CheckpointError::Shard {
-        shard: shard.into(),
-        problem: e.to_string(),
-    })
+    SafeTensors::deserialize(bytes)
+        .map_err(|e| CheckpointError::Shard { shard: shard.into(), problem: e.to_string() })
 }
 
 /// The book kept over shards: what is expected, what was seen, what is wrong.
@@ -229,31 +172,19 @@ impl Ledger {
             return false;
         }
         if shape != view.shape() {
-            self.faults
-                .misshapen
-                .push((name.into(), view.shape().to_vec(), shape.clone()));
+            self.faults.misshapen.push((name.into(), view.shape().to_vec(), shape.clone()));
             return false;
         }
         if !matches!(view.dtype(), Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-            self.faults
-                .mistyped
-                .push((name.into(), format!("{:?}", view.dtype())));
+            self.faults.mistyped.push((name.into(), format!("{:?}", view.dtype())));
             return false;
         }
         true
     }
 
     pub fn close(mut self) -> Result<(), CheckpointError> {
-        self.faults.missing = self
-            .expected
-            .into_keys()
-            .filter(|name| !self.seen.contains(name))
-            .collect();
-        if self.faults.is_empty() {
-            Ok(())
-        } else {
-            Err(CheckpointError::Tensors(self.faults))
-        }
+        self.faults.missing = self.expected.into_keys().filter(|name| !self.seen.contains(name)).collect();
+        if self.faults.is_empty() { Ok(()) } else { Err(CheckpointError::Tensors(self.faults)) }
     }
 }
 

@@ -105,8 +105,7 @@ impl Mlp {
     /// `[.., C]` to the same shape.
     pub fn forward<const R: usize>(&self, x: Tensor<R>, launches: &mut Launches) -> Tensor<R> {
         let gate = self.gate_proj.forward(x.clone());
-        self.down_proj
-            .forward(silu_mul(gate, self.up_proj.forward(x), launches))
+        self.down_proj.forward(silu_mul(gate, self.up_proj.forward(x), launches))
     }
 }
 
@@ -132,12 +131,7 @@ impl Decoder {
         let mut delta = None;
         for (index, layer) in self.layers.iter().enumerate() {
             if let Some(trace) = &mut pass.trace {
-                trace.push(
-                    delta
-                        .iter()
-                        .cloned()
-                        .fold(x.clone(), |x, delta: Tensor<3>| x + delta),
-                );
+                trace.push(delta.iter().cloned().fold(x.clone(), |x, delta: Tensor<3>| x + delta));
             }
             let (stream, added) = layer.forward(x, delta, index, &mut pass);
             (x, delta) = (stream, Some(added));
@@ -161,9 +155,7 @@ impl DecoderLayer {
     ) -> (Tensor<3>, Tensor<3>) {
         let (x, normed) = self.input_layernorm.after(x, delta, pass.launches);
         let attended = self.self_attn.forward(normed, index, pass);
-        let (x, normed) = self
-            .post_attention_layernorm
-            .after(x, Some(attended), pass.launches);
+        let (x, normed) = self.post_attention_layernorm.after(x, Some(attended), pass.launches);
         (x, self.mlp.forward(normed, pass.launches))
     }
 }
@@ -182,9 +174,7 @@ impl SelfAttention {
         let attended = match &mut pass.cache {
             Some(caches) => {
                 let slot = &mut caches.layers[index];
-                let cache = slot
-                    .take()
-                    .expect("a cache is away only while its own layer runs");
+                let cache = slot.take().expect("a cache is away only while its own layer runs");
                 let (q, cache) = rotate_append(q, k, v, rotary, pass.span, cache, pass.launches);
                 let attended = attention_causal(q, &cache, pass.span, pass.launches);
                 *slot = Some(cache);
@@ -192,10 +182,7 @@ impl SelfAttention {
             }
             None => {
                 let k = rotate_composed(k, rotary.clone()).swap_dims(1, 2); // [B, Hkv, T, D]
-                let own = Cache {
-                    k,
-                    v: v.swap_dims(1, 2),
-                };
+                let own = Cache { k, v: v.swap_dims(1, 2) };
                 attention_causal(rotate_composed(q, rotary), &own, pass.span, pass.launches)
             }
         };

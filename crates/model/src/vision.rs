@@ -86,9 +86,7 @@ impl VisionTower {
             let order: Vec<i32> = order.iter().map(|&i| i as i32).collect();
             let index: Tensor<1, Int> =
                 Tensor::from_data(TensorData::new(order.clone(), [order.len()]), &device);
-            x.reshape([rows / unit, unit * width])
-                .select(0, index)
-                .reshape([rows, width])
+            x.reshape([rows / unit, unit * width]).select(0, index).reshape([rows, width])
         };
         let mut x = by_square(x, &plan.order, unit); // [P, C] window by window
         let rotary = planar(&plan.positions, config.head_dim(), &device);
@@ -96,11 +94,7 @@ impl VisionTower {
         let full = Segments::new(plan.full_segments, &device);
         let mut delta = None;
         for (index, block) in self.blocks.iter().enumerate() {
-            let segments = if self.fullatt_block_indexes.contains(&index) {
-                &full
-            } else {
-                &windowed
-            };
+            let segments = if self.fullatt_block_indexes.contains(&index) { &full } else { &windowed };
             let (stream, added) = block.forward(x, delta, &rotary, segments, launches);
             (x, delta) = (stream, Some(added));
         }
@@ -134,10 +128,7 @@ impl VisionAttention {
         launches: &mut Launches,
     ) -> Tensor<2> {
         let [patches, width] = x.dims();
-        let qkv = self
-            .qkv
-            .forward(x)
-            .reshape([patches, 3, width / self.head_dim, self.head_dim]);
+        let qkv = self.qkv.forward(x).reshape([patches, 3, width / self.head_dim, self.head_dim]);
         let qkv = rotate_qkv(qkv, rotary.clone(), launches);
         self.proj.forward(attention_segments(qkv, segments, launches))
     }

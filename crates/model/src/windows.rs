@@ -22,11 +22,7 @@ pub struct Windows {
 /// Patches arrive in merge order: a merge square's patches stand together. A window covers
 /// `window_size / merge / patch` merged patches a side; windows at the right and lower edge are smaller.
 pub fn windows(grids: &[[usize; 3]], config: &VisionConfig) -> Windows {
-    let (merge, side, unit) = (
-        config.spatial_merge_size,
-        config.window_tokens(),
-        config.merge_unit(),
-    );
+    let (merge, side, unit) = (config.spatial_merge_size, config.window_tokens(), config.merge_unit());
     let mut order = Vec::new();
     let mut window_segments = Vec::new();
     let mut full_segments = Vec::new();
@@ -55,17 +51,9 @@ pub fn windows(grids: &[[usize; 3]], config: &VisionConfig) -> Windows {
     for (place, &patch) in order.iter().enumerate() {
         inverse[patch] = place;
     }
-    let positions = order
-        .iter()
-        .flat_map(|&n| in_merge_order[n * unit..(n + 1) * unit].iter().copied())
-        .collect();
-    Windows {
-        order,
-        inverse,
-        window_segments,
-        full_segments,
-        positions,
-    }
+    let positions =
+        order.iter().flat_map(|&n| in_merge_order[n * unit..(n + 1) * unit].iter().copied()).collect();
+    Windows { order, inverse, window_segments, full_segments, positions }
 }
 
 #[cfg(test)]

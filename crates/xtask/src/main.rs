@@ -3,7 +3,7 @@
 mod steps;
 mod tools;
 
-use std::process::ExitCode;
+use std::process::{Command as Process, ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -56,25 +56,8 @@ fn demo(question: &str) -> Result<()> {
          tokens go the way they go in the released one. The first build takes some minutes."
     );
     let (checkpoint, image) = (format!("{tiny}/checkpoint"), format!("{tiny}/images/coffee.png"));
-    let trainer = [
-        "run",
-        "--bin",
-        "trainer",
-        "--",
-        "ask",
-        "--device",
-        "cpu",
-        "--max-new-tokens",
-        "60",
-    ];
-    let ask = [
-        "--checkpoint",
-        &checkpoint,
-        "--image",
-        &image,
-        "--question",
-        question,
-    ];
+    let trainer = ["run", "--bin", "trainer", "--", "ask", "--device", "cpu", "--max-new-tokens", "60"];
+    let ask = ["--checkpoint", &checkpoint, "--image", &image, "--question", question];
     steps::cargo(&[&trainer[..], &ask[..]].concat())
 }
 
@@ -85,23 +68,35 @@ fn test() -> Result<()> {
     let mut steps = Steps::new();
     steps.step("tools", || {
         tools::wasm_target()?;
-        tools::software_vulkan()
+        tools::software_vulkan()?;
+        tools::chromium()?;
+        tools::wasm_bindgen().map(drop)
     })?;
     steps.cargo("format", &["fmt", "--all", "--check"])?;
     steps.cargo("lints", &["clippy", "--all-targets", "--", "-D", "warnings"])?;
     let packages = WASM.iter().flat_map(|package| ["-p", package]);
-    let wasm = ["clippy", "--lib", "--target", "wasm32-unknown-unknown"]
-        .into_iter()
-        .chain(packages);
-    steps.cargo(
-        "lints, wasm32",
-        &wasm.chain(["--", "-D", "warnings"]).collect::<Vec<_>>(),
-    )?;
+    let wasm = ["clippy", "--lib", "--target", "wasm32-unknown-unknown"].into_iter().chain(packages);
+    steps.cargo("lints, wasm32", &wasm.chain(["--", "-D", "warnings"]).collect::<Vec<_>>())?;
     // The command line is tested as a built binary: all targets are built first.
     steps.cargo("build", &["build", "--all-targets"])?;
     steps.cargo("tests", &["test", "--all-targets"])?;
+    if tools::starts("tint") {
+        steps.cargo("kernels through tint", &["test", "tint_accepts_every_kernel", "--", "--ignored"])?;
+    }
+    steps.step("kernels in Chromium", kernels_in_chromium)?;
     steps.summary();
     Ok(())
+}
+
+/// The kernels' own suite, compiled for wasm32 and run on Chromium's software adapter.
+fn kernels_in_chromium() -> Result<()> {
+    let mut cargo = Process::new(env!("CARGO"));
+    cargo.args(["test", "-p", "wethink-shaders", "--lib", "--target", "wasm32-unknown-unknown"]);
+    let runner = tools::wasm_bindgen()?.join("wasm-bindgen-test-runner");
+    cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", runner);
+    cargo.env("CHROMEDRIVER", tools::path("chromedriver")?);
+    cargo.env("WASM_BINDGEN_TEST_TIMEOUT", "900");
+    steps::command(&mut cargo)
 }
 
 fn bench(suite: Option<&str>) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Commands run one after the other, each with its seconds.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
@@ -40,6 +40,11 @@ impl Steps {
     }
 }
 
+/// The workspace's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
 /// Runs cargo in the workspace's root.
 pub fn cargo(arguments: &[&str]) -> Result<()> {
     command(Command::new(env!("CARGO")).args(arguments))
@@ -47,11 +52,8 @@ pub fn cargo(arguments: &[&str]) -> Result<()> {
 
 /// Runs a command in the workspace's root; failing is an error that shows it.
 pub fn command(command: &mut Command) -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let status = command
-        .current_dir(root)
-        .status()
-        .with_context(|| format!("{command:?} does not start"))?;
+    let status =
+        command.current_dir(root()).status().with_context(|| format!("{command:?} does not start"))?;
     if !status.success() {
         bail!("{command:?} failed ({status})");
     }

@@ -1,20 +1,17 @@
 //! What the tests need beside Rust: installed where that is possible, named where it is not.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
-use crate::steps::command;
+use crate::steps::{command, root};
 
 /// The wasm32 target of the toolchain.
 pub fn wasm_target() -> Result<()> {
     let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output()?;
     let sysroot = String::from_utf8_lossy(&sysroot.stdout).trim().to_owned();
-    if Path::new(&sysroot)
-        .join("lib/rustlib/wasm32-unknown-unknown")
-        .is_dir()
-    {
+    if Path::new(&sysroot).join("lib/rustlib/wasm32-unknown-unknown").is_dir() {
         return Ok(());
     }
     if !starts("rustup") {
@@ -28,12 +25,8 @@ pub fn wasm_target() -> Result<()> {
 /// Mesa's software Vulkan, on which the kernels are tested without a GPU.
 pub fn software_vulkan() -> Result<()> {
     let drivers = ["/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d"];
-    let found = drivers
-        .iter()
-        .filter_map(|folder| std::fs::read_dir(folder).ok())
-        .flatten()
-        .flatten()
-        .any(|entry| {
+    let found =
+        drivers.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten().any(|entry| {
             let name = entry.file_name();
             name.to_string_lossy().starts_with("lvp_icd")
         });
@@ -43,24 +36,60 @@ pub fn software_vulkan() -> Result<()> {
     apt("mesa-vulkan-drivers", "Mesa's software Vulkan")
 }
 
-/// Installs a Debian package as root, or says what to run.
-fn apt(package: &str, what: &str) -> Result<()> {
-    let root = Command::new("id")
-        .arg("-u")
-        .output()
-        .is_ok_and(|id| id.stdout.trim_ascii() == b"0");
-    if !(root && starts("apt-get")) {
-        bail!("{what} is missing; run: sudo apt-get install {package}");
+/// Chromium and its driver, in which the kernels and pages are tested.
+pub fn chromium() -> Result<()> {
+    if starts("chromedriver") && starts("chromium") {
+        return Ok(());
     }
-    command(Command::new("apt-get").arg("update"))?;
-    command(Command::new("apt-get").args(["install", "-y", "--no-install-recommends", package]))
+    apt("chromium chromium-driver", "Chromium with its driver")
 }
 
-fn starts(program: &str) -> bool {
-    Command::new(program)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok()
+/// wasm-bindgen's tools at exactly the version in Cargo.lock, in the user's cache folder; returns their folder.
+pub fn wasm_bindgen() -> Result<PathBuf> {
+    let version = locked("wasm-bindgen")?;
+    let folder = cache()?.join(format!("wasm-bindgen-{version}"));
+    if !folder.join("bin/wasm-bindgen-test-runner").is_file() {
+        // Not --locked: the lock file that the release carries can name a version that is gone.
+        let install = ["install", "wasm-bindgen-cli", "--version", &version, "--root"];
+        command(Command::new(env!("CARGO")).args(install).arg(&folder))?;
+    }
+    Ok(folder.join("bin"))
+}
+
+/// The version of a package in Cargo.lock.
+pub fn locked(package: &str) -> Result<String> {
+    let lock = std::fs::read_to_string(root().join("Cargo.lock")).context("Cargo.lock")?;
+    let name = format!("name = \"{package}\"\nversion = \"");
+    let rest = lock.split_once(&name).with_context(|| format!("Cargo.lock has no {package}"))?.1;
+    Ok(rest.split('"').next().unwrap_or_default().to_owned())
+}
+
+/// Where tools are kept between runs.
+fn cache() -> Result<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let base = base.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    Ok(base.context("neither XDG_CACHE_HOME nor HOME is set")?.join("wethink"))
+}
+
+/// Installs Debian packages as root, or says what to run.
+fn apt(packages: &str, what: &str) -> Result<()> {
+    let root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.trim_ascii() == b"0");
+    if !(root && starts("apt-get")) {
+        bail!("{what} is missing; run: sudo apt-get install {packages}");
+    }
+    command(Command::new("apt-get").arg("update"))?;
+    let install = ["install", "-y", "--no-install-recommends"];
+    command(Command::new("apt-get").args(install).args(packages.split(' ')))
+}
+
+/// Whether a program is installed.
+pub fn starts(program: &str) -> bool {
+    Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+}
+
+/// Where a program lies on the PATH.
+pub fn path(program: &str) -> Result<PathBuf> {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&paths).map(|folder| folder.join(program)).find(|path| path.is_file());
+    found.with_context(|| format!("{program} is not on the PATH"))
 }
