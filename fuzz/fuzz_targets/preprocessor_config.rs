@@ -16,9 +16,6 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let picture = Picture::from_rgb("picture", 9, 7, vec![128; 9 * 7 * 3]).expect("a sound picture");
     if let Ok(patches) = Patches::of(&picture, &config) {
-        assert_eq!(
-            patches.pixel_values.len(),
-            patches.grid.iter().product::<usize>() * config.row_len()
-        );
+        assert_eq!(patches.pixel_values.len(), patches.grid.iter().product::<usize>() * config.row_len());
     }
 });

@@ -8,18 +8,7 @@ fuzz_target!(|source: &str| {
     let Ok(template) = ChatTemplate::new("chat_template.jinja", source) else {
         return;
     };
-    let parts = Content::Parts(vec![
-        Part::Image,
-        Part::Text {
-            text: "What is it?".into(),
-        },
-    ]);
-    let messages = [
-        Message::text(Role::System, "Be brief."),
-        Message {
-            role: Role::User,
-            content: parts,
-        },
-    ];
+    let parts = Content::Parts(vec![Part::Image, Part::Text { text: "What is it?".into() }]);
+    let messages = [Message::text(Role::System, "Be brief."), Message { role: Role::User, content: parts }];
     let _ = template.render(&messages, true, true);
 });

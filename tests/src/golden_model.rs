@@ -197,6 +197,11 @@ fn generation_ends_as_it_is_told(device: &Device) {
     };
     let stop = Options { stop_ids: vec![greedy[place]], min_new_tokens: 0, ..suite.options(1.0) };
     assert_eq!(run(stop, None, 99), (greedy[..=place].to_vec(), FinishReason::Stop));
+    // The stop id is the best token at that place, but may not be chosen yet.
+    let late = Options { stop_ids: vec![greedy[place]], min_new_tokens: place + 1, ..suite.options(1.0) };
+    let (ids, reason) = run(Options { max_new_tokens: place + 1, ..late }, None, 99);
+    assert_eq!((&ids[..place], reason), (&greedy[..place], FinishReason::Length));
+    assert_ne!(ids[place], greedy[place]);
     let length = Options { max_new_tokens: 5, min_new_tokens: 0, ..suite.options(1.0) };
     assert_eq!(run(length, None, 99), (greedy[..5].to_vec(), FinishReason::Length));
     let nothing = Options { max_new_tokens: 0, min_new_tokens: 0, ..suite.options(1.0) };
@@ -275,6 +280,18 @@ fn golden_launches_are_those_of_the_architecture() {
         ("silu_mul", layers),
     ];
     assert_eq!(decode.iter().collect::<Vec<_>>(), want);
+    // A greedy token is chosen on the device: the logits stay there.
+    let mut greedy = Launches::new();
+    let options =
+        Options { max_new_tokens: 3, min_new_tokens: 0, stop_ids: Vec::new(), ..suite.options(1.0) };
+    let mut cache = suite.model.cache(1, case.encoded.ids.len() + 3);
+    let row = [Row { prompt: 0, sample: 0 }];
+    let mut generation =
+        Generation::new(&suite.model, &[case.prompt()], &row, &mut cache, options, None, &mut greedy)
+            .expect("sound");
+    while block_on(generation.next()).expect("the device works").is_some() {}
+    assert_eq!((greedy.of("argmax"), greedy.of("logprob_gather")), (3, 3));
+    assert_eq!(greedy.of("attention_composed"), 0);
 }
 
 /// The same bodies on every device.

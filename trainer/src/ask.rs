@@ -24,13 +24,17 @@ use crate::terminal::Dimmer;
 
 const EXAMPLES: &str = "\
 Examples:
-  trainer ask --checkpoint WeThink-Qwen2.5VL-7B --image street.jpg --question 'How many people wait?'
-  trainer ask --checkpoint DIR --image a.png --image b.png --question 'What differs?' --json
-  trainer ask --checkpoint DIR --messages chat.json --image a.png --temperature 0.7 --top-p 0.9 --seed 1
+  trainer ask --checkpoint WeThink-Qwen2.5VL-7B --image street.jpg \\
+      --question 'How many people wait?'
+  trainer ask --checkpoint DIR --image a.png --image b.png \\
+      --question 'What differs?' --json
+  trainer ask --checkpoint DIR --messages chat.json --image a.png \\
+      --temperature 0.7 --top-p 0.9 --seed 1
 
-chat.json holds a list of messages, or an object with such a list under `messages`; every {\"type\": \"image\"} part takes
-the next --image:
-  [{\"role\": \"user\", \"content\": [{\"type\": \"image\"}, {\"type\": \"text\", \"text\": \"What is this?\"}]}]";
+chat.json holds a list of messages, or an object with such a list under
+`messages`; every {\"type\": \"image\"} part takes the next --image:
+  [{\"role\": \"user\", \"content\": [
+      {\"type\": \"image\"}, {\"type\": \"text\", \"text\": \"What is this?\"}]}]";
 
 /// Ask a question about pictures; the answer streams.
 #[derive(Debug, Parser)]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
+use burn::tensor::wgpu::WgpuBackend;
 use burn::tensor::{DType, Device, DeviceKind};
 use clap::ValueEnum;
 
@@ -76,24 +77,14 @@ pub fn open(device: DeviceArg, dtype: Option<DtypeArg>) -> Result<Opened> {
     let cuda = opened.dtype == DType::BF16;
     match dtype {
         None => Ok(opened),
-        Some(DtypeArg::F32) => Ok(Opened {
-            dtype: DType::F32,
-            ..opened
-        }),
+        Some(DtypeArg::F32) => Ok(Opened { dtype: DType::F32, ..opened }),
         Some(DtypeArg::Bf16) if cuda => Ok(opened),
-        Some(DtypeArg::Bf16) => bail!(
-            "--dtype bf16 needs --device cuda; {} computes in f32",
-            opened.name
-        ),
+        Some(DtypeArg::Bf16) => bail!("--dtype bf16 needs --device cuda; {} computes in f32", opened.name),
     }
 }
 
 fn cpu() -> Opened {
-    Opened {
-        device: Device::flex(),
-        dtype: DType::F32,
-        name: "cpu".into(),
-    }
+    Opened { device: Device::flex(), dtype: DType::F32, name: "cpu".into() }
 }
 
 /// The best that works. What does not work is no error here: the CPU always does.
@@ -103,20 +94,16 @@ fn auto() -> Opened {
 
 /// `hardware`: refuse software adapters, which burn's own CPU backend outruns.
 fn wgpu(hardware: bool) -> Result<Opened> {
-    let open = |kind: Option<DeviceKind>| {
-        let options = Device::wgpu_options();
-        match kind {
-            Some(kind) => options.device_kind(kind).init_with_setup(),
-            None => options.init_with_setup(),
-        }
-    };
-    let first = open(None);
-    let (device, setup) = match first {
+    // OpenGL, the other choice on Linux, cannot run our kernels and complains on machines without a display.
+    let api = if cfg!(target_os = "linux") { WgpuBackend::Vulkan } else { WgpuBackend::Auto };
+    let open =
+        |kind: DeviceKind| Device::wgpu_options().graphics_api(api).device_kind(kind).init_with_setup();
+    let (device, setup) = match open(DeviceKind::DefaultDevice) {
         Ok(opened) => opened,
         // The default selector may pass over software adapters.
-        Err(_) if !hardware => open(Some(DeviceKind::Cpu)).context(
-            "no WebGPU adapter found; install a Vulkan driver for the GPU (Mesa's `mesa-vulkan-drivers` also brings a \
-             software one), or use --device cpu",
+        Err(_) if !hardware => open(DeviceKind::Cpu).context(
+            "no WebGPU adapter found; install a Vulkan driver for the GPU (Mesa's `mesa-vulkan-drivers` also brings \
+             a software one), or use --device cpu",
         )?,
         Err(error) => return Err(error.into()),
     };
@@ -124,11 +111,7 @@ fn wgpu(hardware: bool) -> Result<Opened> {
     if hardware && info.device_type == ::wgpu::DeviceType::Cpu {
         bail!("only the software adapter {}", info.name);
     }
-    Ok(Opened {
-        device,
-        dtype: DType::F32,
-        name: format!("wgpu ({}, {:?})", info.name, info.backend),
-    })
+    Ok(Opened { device, dtype: DType::F32, name: format!("wgpu ({}, {:?})", info.name, info.backend) })
 }
 
 #[cfg(feature = "cuda")]
@@ -137,35 +120,21 @@ fn cuda(index: usize) -> Result<Opened> {
     let names: [&[&str]; 2] = if cfg!(windows) {
         [&["nvcuda.dll"], &["nvrtc64_130_0.dll", "nvrtc64_120_0.dll"]]
     } else {
-        [
-            &["libcuda.so.1", "libcuda.so"],
-            &["libnvrtc.so", "libnvrtc.so.13", "libnvrtc.so.12"],
-        ]
+        [&["libcuda.so.1", "libcuda.so"], &["libnvrtc.so", "libnvrtc.so.13", "libnvrtc.so.12"]]
     };
-    for (names, fix) in names
-        .into_iter()
-        .zip(["install NVIDIA's driver", "install the CUDA toolkit's NVRTC"])
+    for (names, fix) in names.into_iter().zip(["install NVIDIA's driver", "install the CUDA toolkit's NVRTC"])
     {
         // SAFETY: both libraries run no code of consequence when they are loaded.
-        let found = names
-            .iter()
-            .any(|name| unsafe { libloading::Library::new(name) }.is_ok());
+        let found = names.iter().any(|name| unsafe { libloading::Library::new(name) }.is_ok());
         if !found {
-            bail!(
-                "{} not found; {fix}, or use --device wgpu or --device cpu",
-                names[0]
-            );
+            bail!("{} not found; {fix}, or use --device wgpu or --device cpu", names[0]);
         }
     }
     let count = Device::enumerate(burn::tensor::DeviceType::Cuda).into_vec().len();
     if index >= count {
         bail!("cuda:{index} does not exist; {count} CUDA devices were found");
     }
-    Ok(Opened {
-        device: Device::cuda(index),
-        dtype: DType::BF16,
-        name: format!("cuda:{index}"),
-    })
+    Ok(Opened { device: Device::cuda(index), dtype: DType::BF16, name: format!("cuda:{index}") })
 }
 
 #[cfg(not(feature = "cuda"))]
@@ -193,18 +162,14 @@ mod tests {
 
     #[test]
     fn bf16_away_from_cuda_is_refused_with_the_fix() {
-        let error = open(DeviceArg::Cpu, Some(DtypeArg::Bf16))
-            .expect_err("flex computes in f32")
-            .to_string();
+        let error = open(DeviceArg::Cpu, Some(DtypeArg::Bf16)).expect_err("flex computes in f32").to_string();
         assert!(error.contains("--device cuda"), "{error}");
     }
 
     #[cfg(not(feature = "cuda"))]
     #[test]
     fn cuda_without_the_feature_says_how_to_build_it() {
-        let error = open(DeviceArg::Cuda(0), None)
-            .expect_err("built without cuda")
-            .to_string();
+        let error = open(DeviceArg::Cuda(0), None).expect_err("built without cuda").to_string();
         assert!(error.contains("--features cuda"), "{error}");
     }
 }

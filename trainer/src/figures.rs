@@ -28,11 +28,7 @@ pub struct Figures {
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rate = |tokens: usize, seconds: f64| {
-            if seconds > 0.0 {
-                tokens as f64 / seconds
-            } else {
-                0.0
-            }
+            if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 }
         };
         // The first token comes out of the prefill.
         let decode = rate(self.decode_tokens.saturating_sub(1), self.decode_seconds);
@@ -53,12 +49,7 @@ impl fmt::Display for Figures {
 pub fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim()
-        .strip_suffix("kB")?
-        .trim()
-        .parse::<u64>()
-        .ok()
-        .map(|kib| kib * 1024)
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
 #[cfg(test)]
@@ -78,9 +69,6 @@ mod tests {
             peak_memory_bytes: Some(3_000_000),
         };
         let line = figures.to_string();
-        assert_eq!(
-            line,
-            "7 image tokens · prefill 200 tokens/s · decode 5.0 tokens/s · peak memory 3 MB"
-        );
+        assert_eq!(line, "7 image tokens · prefill 200 tokens/s · decode 5.0 tokens/s · peak memory 3 MB");
     }
 }

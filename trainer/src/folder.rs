@@ -28,10 +28,7 @@ impl Folder {
     /// Opens a folder; it must hold a `config.json`.
     pub fn open(dir: &Path) -> Result<Self> {
         if !dir.is_dir() {
-            bail!(
-                "{}: no such folder; --checkpoint takes the folder that holds config.json",
-                dir.display()
-            );
+            bail!("{}: no such folder; --checkpoint takes the folder that holds config.json", dir.display());
         }
         let folder = Self { dir: dir.to_owned() };
         if folder.read("config.json")?.is_none() {
@@ -54,9 +51,7 @@ impl Folder {
         let Some(bytes) = self.read(name).with_context(|| path.display().to_string())? else {
             return Ok(None);
         };
-        serde_json::from_slice(&bytes)
-            .map(Some)
-            .with_context(|| format!("{}: not JSON", path.display()))
+        serde_json::from_slice(&bytes).map(Some).with_context(|| format!("{}: not JSON", path.display()))
     }
 
     /// The model's shape.
@@ -75,23 +70,16 @@ impl Folder {
     /// Ids that end an answer: `generation_config.json` if it names any, else `config.json`.
     pub fn stop_ids(&self, config: &Config) -> Result<Vec<u32>> {
         let generation = self.json("generation_config.json")?;
-        let Some(value) = generation
-            .as_ref()
-            .and_then(|json| json.get("eos_token_id"))
-            .filter(|v| !v.is_null())
+        let Some(value) =
+            generation.as_ref().and_then(|json| json.get("eos_token_id")).filter(|v| !v.is_null())
         else {
             return Ok(config.eos_token_ids.clone());
         };
-        let items = value
-            .as_array()
-            .map_or(std::slice::from_ref(value), Vec::as_slice);
+        let items = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
         let id = |item: &Value| item.as_u64().and_then(|id| u32::try_from(id).ok());
         items.iter().map(id).collect::<Option<_>>().with_context(|| {
             let path = self.dir.join("generation_config.json");
-            format!(
-                "{}: field `eos_token_id`: {value} is not a token id or a list of them",
-                path.display()
-            )
+            format!("{}: field `eos_token_id`: {value} is not a token id or a list of them", path.display())
         })
     }
 
@@ -102,17 +90,10 @@ impl Folder {
             Some(json) => shard_names(&json).with_context(|| self.dir.join(index).display().to_string())?,
             None => BTreeSet::from(["model.safetensors".to_owned()]),
         };
-        let missing: Vec<&str> = names
-            .iter()
-            .map(String::as_str)
-            .filter(|name| !self.dir.join(name).is_file())
-            .collect();
+        let missing: Vec<&str> =
+            names.iter().map(String::as_str).filter(|name| !self.dir.join(name).is_file()).collect();
         if !missing.is_empty() {
-            bail!(
-                "{}: missing {}; fetch the rest of the checkpoint",
-                self.dir.display(),
-                missing.join(", ")
-            );
+            bail!("{}: missing {}; fetch the rest of the checkpoint", self.dir.display(), missing.join(", "));
         }
         names.into_iter().map(|name| self.map(name)).collect()
     }
@@ -135,11 +116,8 @@ impl Folder {
         let config = self.config()?;
         let shards = self.shards()?;
         let context = || self.dir.display().to_string();
-        check_shards(
-            &config,
-            shards.iter().map(|shard| (shard.name.as_str(), &shard.map[..])),
-        )
-        .with_context(context)?;
+        check_shards(&config, shards.iter().map(|shard| (shard.name.as_str(), &shard.map[..])))
+            .with_context(context)?;
         let total = shards.iter().map(|shard| shard.map.len() as u64).sum();
         let mut done = 0;
         let mut loader = Loader::new(&config, device, dtype);
@@ -148,9 +126,7 @@ impl Folder {
                 done += bytes as u64;
                 progress(done, total);
             };
-            loader
-                .shard(&shard.name, &shard.map, &mut tensor)
-                .with_context(context)?;
+            loader.shard(&shard.name, &shard.map, &mut tensor).with_context(context)?;
         }
         loader.finish().with_context(context)
     }
@@ -158,15 +134,11 @@ impl Folder {
 
 /// The distinct files of a weight map. A name that leaves the folder is refused.
 fn shard_names(index: &Value) -> Result<BTreeSet<String>> {
-    let map = index
-        .get("weight_map")
-        .and_then(Value::as_object)
-        .context("field `weight_map`: not an object")?;
+    let map =
+        index.get("weight_map").and_then(Value::as_object).context("field `weight_map`: not an object")?;
     let mut names = BTreeSet::new();
     for (tensor, file) in map {
-        let file = file
-            .as_str()
-            .with_context(|| format!("field `weight_map.{tensor}`: not a file name"))?;
+        let file = file.as_str().with_context(|| format!("field `weight_map.{tensor}`: not a file name"))?;
         if Path::new(file).file_name().is_none_or(|name| name != file) {
             bail!("field `weight_map.{tensor}`: `{file}` is not a plain file name");
         }
@@ -186,9 +158,7 @@ mod tests {
     #[test]
     fn an_index_that_leaves_the_folder_is_refused() {
         for file in ["../other.safetensors", "/etc/passwd", "a/b.safetensors", "..", ""] {
-            let error = shard_names(&json!({"weight_map": {"x": file}}))
-                .expect_err(file)
-                .to_string();
+            let error = shard_names(&json!({"weight_map": {"x": file}})).expect_err(file).to_string();
             assert!(error.contains("plain file name"), "{error}");
         }
         let names = shard_names(&json!({"weight_map": {"x": "b", "y": "a", "z": "b"}})).expect("plain names");

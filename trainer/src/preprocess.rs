@@ -17,8 +17,9 @@ const EXAMPLE: &str = "\
 Example:
   trainer preprocess --checkpoint DIR --image cat.jpg --out cat.safetensors
 
-The file holds `pixel_values` (F32, [patches, channels * frames * 14 * 14], in merge order) and `image_grid_thw` (I64,
-[1, 3]: frames, rows and columns of patches).";
+The file holds `pixel_values` (F32, [patches, channels * frames * 14 * 14], in
+merge order) and `image_grid_thw` (I64, [1, 3]: frames, rows and columns of
+patches).";
 
 /// A picture to the patches the model sees, as safetensors.
 #[derive(Debug, Parser)]
@@ -47,16 +48,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     config.min_pixels = args.min_pixels.unwrap_or(config.min_pixels);
     config.max_pixels = args.max_pixels.unwrap_or(config.max_pixels);
     let patches = Patches::of(&picture(&args.image)?, &config)?;
-    let values: Vec<u8> = patches
-        .pixel_values
-        .iter()
-        .flat_map(|value| value.to_le_bytes())
-        .collect();
-    let grid: Vec<u8> = patches
-        .grid
-        .iter()
-        .flat_map(|&n| (n as i64).to_le_bytes())
-        .collect();
+    let values: Vec<u8> = patches.pixel_values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let grid: Vec<u8> = patches.grid.iter().flat_map(|&n| (n as i64).to_le_bytes()).collect();
     let shape = vec![patches.pixel_values.len() / config.row_len(), config.row_len()];
     let tensors = [
         ("pixel_values", TensorView::new(Dtype::F32, shape, &values)?),

@@ -28,12 +28,7 @@ impl<W: Write + IsTerminal> Dimmer<W> {
 
 impl<W: Write> Dimmer<W> {
     fn with_colour(out: W, colour: bool) -> Self {
-        Self {
-            out,
-            colour,
-            thinking: false,
-            held: String::new(),
-        }
+        Self { out, colour, thinking: false, held: String::new() }
     }
 
     /// Writes a piece and flushes it.
@@ -48,11 +43,7 @@ impl<W: Write> Dimmer<W> {
                 write!(self.out, "{text}")?;
                 return self.out.flush();
             };
-            let (before, after) = if self.thinking {
-                (at + tag.len(), at + tag.len())
-            } else {
-                (at, at)
-            };
+            let (before, after) = if self.thinking { (at + tag.len(), at + tag.len()) } else { (at, at) };
             write!(self.out, "{}", &text[..before])?;
             self.switch()?;
             text.drain(..after);
@@ -84,10 +75,7 @@ impl<W: Write> Dimmer<W> {
 
 /// Length of the longest end of `text` that begins `tag`.
 fn partial(text: &str, tag: &str) -> usize {
-    (1..tag.len())
-        .rev()
-        .find(|&n| text.ends_with(&tag[..n]))
-        .unwrap_or(0)
+    (1..tag.len()).rev().find(|&n| text.ends_with(&tag[..n])).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -14,7 +14,8 @@ const EXAMPLE: &str = "\
 Example:
   echo '{\"text\": \"How many?\"}' | trainer tokenize --checkpoint DIR
 
-Lines are read from standard input. Special tokens in the text become their ids; `decoded` keeps them.";
+Lines are read from standard input. Special tokens in the text become their
+ids; `decoded` keeps them.";
 
 /// Texts to token ids and back, as JSON lines.
 #[derive(Debug, Parser)]

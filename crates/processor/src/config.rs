@@ -204,8 +204,12 @@ mod tests {
     fn both_forms_of_the_limits_are_read_and_the_older_wins() {
         let newer = read(r#"{"size": {"shortest_edge": 10, "longest_edge": 20}}"#).unwrap();
         assert_eq!((newer.min_pixels, newer.max_pixels), (10, 20));
-        let both = read(r#"{"size": {"shortest_edge": 10, "longest_edge": 20}, "max_pixels": 30}"#).unwrap();
-        assert_eq!((both.min_pixels, both.max_pixels), (10, 30));
+        let size = r#""size": {"shortest_edge": 10, "longest_edge": 20}"#;
+        let both = |field: &str| {
+            read(&format!("{{{size}, {field}}}")).map(|c| (c.min_pixels, c.max_pixels)).unwrap()
+        };
+        assert_eq!(both(r#""max_pixels": 30"#), (10, 30));
+        assert_eq!(both(r#""min_pixels": 5"#), (5, 20));
     }
 
     #[test]

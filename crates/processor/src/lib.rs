@@ -18,6 +18,7 @@ pub mod chat;
 mod config;
 mod error;
 mod jpeg;
+mod outline;
 pub mod patches;
 mod picture;
 mod positions;

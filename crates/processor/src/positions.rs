@@ -96,6 +96,8 @@ mod tests {
             few.contains("picture 1") && few.contains("2 image token(s)") && few.contains("3 feature(s)"),
             "{few}"
         );
+        let many = error(&[IMAGE, IMAGE], &[[1, 2, 2]]);
+        assert!(many.contains("2 image token(s)") && many.contains("1 feature(s)"), "{many}");
         let slots = error(&[1, IMAGE], &[[1, 2, 2], [1, 2, 2]]);
         assert!(slots.contains("1 image part(s)") && slots.contains("2 picture(s)"), "{slots}");
         let pictures = error(&[1, IMAGE, 3, IMAGE], &[[1, 2, 2]]);

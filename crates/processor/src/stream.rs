@@ -117,6 +117,13 @@ mod tests {
         assert_eq!(stream.finish(), "\u{FFFD}");
     }
 
+    #[test]
+    fn a_token_outside_the_alphabet_stands_for_itself() {
+        let mut bytes = b"x".to_vec();
+        append_bytes("a\u{65E5}", &mut bytes);
+        assert_eq!(bytes, "xa\u{65E5}".as_bytes(), "not its first letter twice");
+    }
+
     proptest! {
         #[test]
         fn the_pieces_are_the_whole(

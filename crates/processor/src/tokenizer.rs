@@ -9,9 +9,10 @@ use tokenizers::normalizers::NFC;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{AddedToken, DecoderWrapper, PreTokenizerWrapper, SplitDelimiterBehavior};
+use tokenizers::{AddedToken, PostProcessorWrapper, PreTokenizerWrapper, SplitDelimiterBehavior};
 
 use crate::error::{Error, bad_file};
+use crate::outline;
 use crate::released_files::{
     ADDED_FILE, AddedTokens, MERGES_FILE, Read, VOCAB_FILE, added_tokens, get, parse_merges,
 };
@@ -54,19 +55,15 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::BadFile`] when it is malformed, or no byte-level BPE.
     pub fn from_json(bytes: &[u8]) -> Result<Tokenizer, Error> {
+        outline::check(TOKENIZER_FILE, bytes)?;
         let inner =
             tokenizers::Tokenizer::from_bytes(bytes).map_err(|error| bad_file(TOKENIZER_FILE, error))?;
-        match inner.get_decoder() {
-            Some(DecoderWrapper::ByteLevel(_)) => Tokenizer::of(inner),
-            _ => Err(bad_file(
-                TOKENIZER_FILE,
-                "`decoder` is not `ByteLevel`; only byte-level BPE is supported",
-            )),
-        }
+        Tokenizer::of(inner)
     }
 
-    /// Switches off what the file may ask for besides ids: a prompt is neither cut nor padded.
+    /// Switches off what the file may ask for besides ids: a prompt is neither cut nor padded, and gets no tokens.
     fn of(mut inner: tokenizers::Tokenizer) -> Result<Tokenizer, Error> {
+        inner.with_post_processor(None::<PostProcessorWrapper>);
         inner
             .with_padding(None)
             .with_truncation(None)
@@ -248,10 +245,23 @@ mod tests {
         assert!(unknown.contains(MERGES_FILE) && unknown.contains("zz"), "{unknown}");
         assert!(refused(|files| drop(files.insert(CONFIG_FILE, b"{".to_vec()))).contains(CONFIG_FILE));
         assert!(refused(|files| drop(files.insert(TOKENIZER_FILE, b"{}".to_vec()))).contains(TOKENIZER_FILE));
-        let mut json = json();
-        json["decoder"] = serde_json::Value::Null;
-        let error = Tokenizer::from_json(json.to_string().as_bytes()).unwrap_err().to_string();
-        assert!(error.contains("byte-level"), "{error}");
+        for (field, value) in [
+            ("decoder", serde_json::Value::Null),
+            ("decoder", serde_json::json!({"type": "Fuse"})),
+            ("normalizer", serde_json::json!({"type": "Precompiled", "precompiled_charsmap": "AAAA"})),
+            ("pre_tokenizer", serde_json::json!({"type": "FixedLength", "length": 0})),
+            ("model", serde_json::json!({"type": "WordLevel", "vocab": {}, "unk_token": "x"})),
+        ] {
+            let mut json = json();
+            json[field] = value;
+            let error = Tokenizer::from_json(json.to_string().as_bytes()).unwrap_err().to_string();
+            assert!(error.contains("not a byte-level BPE") && error.contains("line 1"), "{field}: {error}");
+        }
+        // The library panics on this one.
+        let whole = json().to_string();
+        let cut = whole.find("\"decoder\":{").expect("a decoder") + 12;
+        let error = Tokenizer::from_json(&whole.as_bytes()[..cut]).unwrap_err().to_string();
+        assert!(error.contains(TOKENIZER_FILE), "{error}");
     }
 
     #[test]
