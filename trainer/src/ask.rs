@@ -1,6 +1,6 @@
 //! `trainer ask`: a question about pictures, answered in the terminal.
 
-use std::io::Write;
+use std::io::{StdoutLock, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -123,20 +123,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let processor = folder.processor()?;
     let encoded = encode(args, &processor)?;
     let capacity = capacity(encoded.ids.len(), args.max_new_tokens, config.text.max_position_embeddings)?;
-    let options = Options {
-        sampling: Sampling {
-            temperature: args.temperature,
-            top_k: args.top_k,
-            top_p: args.top_p,
-            repetition_penalty: args.repetition_penalty,
-        },
-        max_new_tokens: args.max_new_tokens,
-        min_new_tokens: args.min_new_tokens,
-        stop_ids: stop_ids.clone(),
-        stop_strings: args.stop.clone(),
-        seed: args.seed,
-        step: 0,
-    };
+    let options = options(args, &stop_ids);
     options.sampling.check()?;
 
     let opened = device::open(args.device, args.dtype)?;
@@ -160,28 +147,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let started = Instant::now();
     let mut generation =
         Generation::new(&model, &[prompt], &[row], &mut cache, options, Some(&decode), &mut launches)?;
-    let mut out = Dimmer::new(std::io::stdout().lock());
-    let mut stream = processor.tokenizer.stream(false);
-    let mut prefill = Duration::ZERO;
-    while !stop.load(Ordering::Relaxed) {
-        let Some(tokens) = pollster::block_on(generation.next())? else {
-            break;
-        };
-        if prefill.is_zero() {
-            prefill = started.elapsed();
-        }
-        for token in tokens.iter().filter(|token| !stop_ids.contains(&token.id)) {
-            let piece = stream.push(token.id);
-            if !args.json {
-                out.write(&piece)?;
-            }
-        }
-    }
-    let rest = stream.finish();
-    if !args.json {
-        out.write(&rest)?;
-    }
-    let out = out.finish()?;
+    let (out, prefill) = stream(&mut generation, &processor, &stop_ids, args.json, &stop, started)?;
 
     let reason = generation.finish_reason(0);
     let figures = Figures {
@@ -200,6 +166,52 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         print_line(out, &figures, reason)?;
     }
     Ok(if reason == FinishReason::Cancelled { ExitCode::from(130) } else { ExitCode::SUCCESS })
+}
+
+/// Pulls tokens until the answer ends or Ctrl-C is pressed, and writes them as they come, unless `quiet`.
+///
+/// Returns the output and the time from `started` to the first token.
+fn stream(
+    generation: &mut Generation,
+    processor: &Processor,
+    stop_ids: &[u32],
+    quiet: bool,
+    stop: &AtomicBool,
+    started: Instant,
+) -> Result<(StdoutLock<'static>, Duration)> {
+    let mut prefill = Duration::ZERO;
+    let mut out = Dimmer::new(std::io::stdout().lock());
+    let mut text = processor.tokenizer.stream(false);
+    let mut write = |piece: String| if quiet { Ok(()) } else { out.write(&piece) };
+    while !stop.load(Ordering::Relaxed) {
+        let Some(tokens) = pollster::block_on(generation.next())? else { break };
+        if prefill.is_zero() {
+            prefill = started.elapsed();
+        }
+        for token in tokens.iter().filter(|token| !stop_ids.contains(&token.id)) {
+            write(text.push(token.id))?;
+        }
+    }
+    write(text.finish())?;
+    Ok((out.finish()?, prefill))
+}
+
+/// The settings of generation.
+fn options(args: &Args, stop_ids: &[u32]) -> Options {
+    Options {
+        sampling: Sampling {
+            temperature: args.temperature,
+            top_k: args.top_k,
+            top_p: args.top_p,
+            repetition_penalty: args.repetition_penalty,
+        },
+        max_new_tokens: args.max_new_tokens,
+        min_new_tokens: args.min_new_tokens,
+        stop_ids: stop_ids.to_vec(),
+        stop_strings: args.stop.clone(),
+        seed: args.seed,
+        step: 0,
+    }
 }
 
 /// Prompt and pictures as the model takes them.
