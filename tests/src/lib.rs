@@ -21,3 +21,9 @@ mod kernels;
 mod released_checkpoint;
 #[cfg(test)]
 mod released_tokenizer;
+#[cfg(test)]
+mod reward_released;
+#[cfg(test)]
+mod reward_verify;
+#[cfg(test)]
+mod reward_wasm;

@@ -69,10 +69,7 @@ def transcendental(rng):
 def special(rng):
     a = integer(rng, 1, 11)
     f = rng.choice([sp.sin(sp.pi * a / 12), sp.cos(sp.pi * a / 12), sp.tan(sp.pi / 12 * min(a, 5)), sp.atan(sp.sqrt(3)), sp.asin(sp.Rational(1, 2)) * a])
-    raw = sp.Function("x")
-    forms = [latex(f), str(f), latex(sp.simplify(f))]
-    del raw
-    return f, forms
+    return f, [latex(f), str(f), latex(sp.simplify(f))]
 
 
 def complex_number(rng):
@@ -116,6 +113,11 @@ def changed(rng, f):
         except (TypeError, ValueError):
             continue
     return f + 1
+
+
+def dressed(text):
+    """LaTeX in dollar signs; SymPy's plain text bare, as a model would write it."""
+    return f"${text}$" if "\\" in text or not any(c.isalpha() for c in text) else text
 
 
 def scalar_pair(rng, equal):
@@ -205,7 +207,7 @@ def main():
     for i in range(args.count):
         maker, equal = rng.choice(makers), i % 2 == 0
         gold, pred = maker(rng, equal)
-        print(json.dumps({"id": f"sympy-{args.seed}-{i}", "kind": "math", "source": maker.__name__, "gold": f"${gold}$", "pred": f"${pred}$", "expected": equal}))
+        print(json.dumps({"id": f"sympy-{args.seed}-{i}", "kind": "math", "source": maker.__name__, "gold": dressed(gold), "pred": dressed(pred), "expected": equal}))
 
 
 if __name__ == "__main__":
