@@ -29,7 +29,7 @@ enum Command {
     Test,
     /// Measure and print JSON
     Bench {
-        /// What to measure; everything when left out
+        /// preprocess, model, kernels or reward; everything when left out
         suite: Option<String>,
     },
 }
@@ -70,6 +70,7 @@ fn test() -> Result<()> {
         tools::wasm_target()?;
         tools::software_vulkan()?;
         tools::chromium()?;
+        tools::node()?;
         tools::wasm_bindgen().map(drop)
     })?;
     steps.cargo("format", &["fmt", "--all", "--check"])?;
@@ -80,6 +81,7 @@ fn test() -> Result<()> {
     // The command line is tested as a built binary: all targets are built first.
     steps.cargo("build", &["build", "--all-targets"])?;
     steps.cargo("tests", &["test", "--all-targets"])?;
+    steps.cargo("verdicts in WASM", &["test", "wasm_verdicts", "--", "--ignored"])?;
     if tools::starts("tint") {
         steps.cargo("kernels through tint", &["test", "tint_accepts_every_kernel", "--", "--ignored"])?;
     }
@@ -90,7 +92,7 @@ fn test() -> Result<()> {
 
 /// The kernels' own suite, compiled for wasm32 and run on Chromium's software adapter.
 fn kernels_in_chromium() -> Result<()> {
-    let mut cargo = Process::new(env!("CARGO"));
+    let mut cargo = Process::new(steps::program());
     cargo.args(["test", "-p", "wethink-shaders", "--lib", "--target", "wasm32-unknown-unknown"]);
     let runner = tools::wasm_bindgen()?.join("wasm-bindgen-test-runner");
     cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", runner);
@@ -100,6 +102,11 @@ fn kernels_in_chromium() -> Result<()> {
 }
 
 fn bench(suite: Option<&str>) -> Result<()> {
-    let suite = suite.map_or(Vec::new(), |suite| vec![suite]);
-    steps::cargo(&[&["run", "--quiet", "--bin", "bench", "--"], &suite[..]].concat())
+    let rewards = ["run", "--quiet", "-p", "wethink-reward", "--example", "bench"];
+    if suite == Some("reward") {
+        return steps::cargo(&rewards);
+    }
+    let wanted = suite.map_or(Vec::new(), |suite| vec![suite]);
+    steps::cargo(&[&["run", "--quiet", "--bin", "bench", "--"], &wanted[..]].concat())?;
+    if suite.is_none() { steps::cargo(&rewards) } else { Ok(()) }
 }

@@ -1,6 +1,7 @@
 //! Commands run one after the other, each with its seconds.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
@@ -40,14 +41,20 @@ impl Steps {
     }
 }
 
-/// The workspace's root.
+/// The workspace's root. Cargo says where at run time; a binary from a shared target folder may come from elsewhere.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    here.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into()).join("../..")
+}
+
+/// The cargo that runs this command.
+pub fn program() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
 /// Runs cargo in the workspace's root.
 pub fn cargo(arguments: &[&str]) -> Result<()> {
-    command(Command::new(env!("CARGO")).args(arguments))
+    command(Command::new(program()).args(arguments))
 }
 
 /// Runs a command in the workspace's root; failing is an error that shows it.

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::steps::{command, root};
+use crate::steps::{command, program, root};
 
 /// The wasm32 target of the toolchain.
 pub fn wasm_target() -> Result<()> {
@@ -44,6 +44,11 @@ pub fn chromium() -> Result<()> {
     apt("chromium chromium-driver", "Chromium with its driver")
 }
 
+/// Node.js, which runs the verifier's WASM beside its native build.
+pub fn node() -> Result<()> {
+    if starts("node") { Ok(()) } else { apt("nodejs", "Node.js") }
+}
+
 /// wasm-bindgen's tools at exactly the version in Cargo.lock, in the user's cache folder; returns their folder.
 pub fn wasm_bindgen() -> Result<PathBuf> {
     let version = locked("wasm-bindgen")?;
@@ -51,7 +56,7 @@ pub fn wasm_bindgen() -> Result<PathBuf> {
     if !folder.join("bin/wasm-bindgen-test-runner").is_file() {
         // Not --locked: the lock file that the release carries can name a version that is gone.
         let install = ["install", "wasm-bindgen-cli", "--version", &version, "--root"];
-        command(Command::new(env!("CARGO")).args(install).arg(&folder))?;
+        command(Command::new(program()).args(install).arg(&folder))?;
     }
     Ok(folder.join("bin"))
 }
