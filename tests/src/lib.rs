@@ -8,6 +8,8 @@ pub mod fixtures;
 #[cfg(test)]
 mod arrows;
 #[cfg(test)]
+mod checkpoints;
+#[cfg(test)]
 mod commands;
 #[cfg(test)]
 mod golden_model;
