@@ -25,19 +25,20 @@ const INTERNAL: &[(&str, &[&str])] = &[
         ],
     ),
     ("wethink-trainer", &["wethink-kernels", "wethink-model", "wethink-processor", "wethink-reward"]),
+    ("wethink-web", &["wethink-model", "wethink-processor", "wethink-reward"]),
     ("xtask", &[]),
 ];
 
 /// Crates that only their owners may name as a dependency (not counting development).
 const OWNED: &[(&str, &[&str])] = &[
     ("anyhow", &["wethink-tests", "wethink-trainer", "xtask"]),
-    ("burn", &["wethink-kernels", "wethink-model", "wethink-tests", "wethink-trainer"]),
+    ("burn", &["wethink-kernels", "wethink-model", "wethink-tests", "wethink-trainer", "wethink-web"]),
     ("burn-wgpu", &["wethink-kernels"]),
     ("clap", &["wethink-tests", "wethink-trainer", "xtask"]),
     ("image", &["wethink-processor"]),
     ("minijinja", &["wethink-processor"]),
     ("tokenizers", &["wethink-processor"]),
-    ("wasm-bindgen", &[]),
+    ("wasm-bindgen", &["wethink-web"]),
 ];
 
 /// Dependencies by package: (name, is for development).

@@ -1,8 +1,10 @@
 //! Developer commands: one word each for what a fresh clone should do.
 
+mod site;
 mod steps;
 mod tools;
 
+use std::path::PathBuf;
 use std::process::{Command as Process, ExitCode};
 
 use anyhow::Result;
@@ -27,9 +29,17 @@ enum Command {
     },
     /// Format, lints and all tests, natively and for wasm32; installs what is missing or says how
     Test,
+    /// Build the site: a folder of static files for any host
+    Site {
+        /// Where to put it
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Build the site and test it in Chromium, with the reference's known answers
+    TestSite,
     /// Measure and print JSON
     Bench {
-        /// preprocess, model, kernels or reward; everything when left out
+        /// preprocess, model, kernels, reward or web; all but web when left out
         suite: Option<String>,
     },
 }
@@ -38,6 +48,8 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo { question } => demo(&question),
         Command::Test => test(),
+        Command::Site { out } => site::site(&out),
+        Command::TestSite => site::test(),
         Command::Bench { suite } => bench(suite.as_deref()),
     };
     match result {
@@ -102,6 +114,9 @@ fn kernels_in_chromium() -> Result<()> {
 }
 
 fn bench(suite: Option<&str>) -> Result<()> {
+    if suite == Some("web") {
+        return site::bench();
+    }
     let rewards = ["run", "--quiet", "-p", "wethink-reward", "--example", "bench"];
     if suite == Some("reward") {
         return steps::cargo(&rewards);

@@ -61,6 +61,30 @@ pub fn wasm_bindgen() -> Result<PathBuf> {
     Ok(folder.join("bin"))
 }
 
+/// Trunk, the builder of the site; later releases need a later Rust than this workspace.
+const TRUNK: &str = "0.21.14";
+
+/// Trunk, in the user's cache folder; returns its folder.
+pub fn trunk() -> Result<PathBuf> {
+    let folder = cache()?.join(format!("trunk-{TRUNK}"));
+    if !folder.join("bin/trunk").is_file() {
+        let install = ["install", "trunk", "--version", TRUNK, "--locked", "--root"];
+        command(Command::new(program()).args(install).arg(&folder))?;
+    }
+    Ok(folder.join("bin"))
+}
+
+/// The packages that a folder's `package-lock.json` names, from the npm registry.
+pub fn node_packages(folder: &str) -> Result<()> {
+    if !starts("npm") {
+        bail!("Node.js with npm is missing; install it with your system's tools");
+    }
+    if root().join(folder).join("node_modules/.package-lock.json").is_file() {
+        return Ok(());
+    }
+    command(Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--prefix", folder]))
+}
+
 /// The version of a package in Cargo.lock.
 pub fn locked(package: &str) -> Result<String> {
     let lock = std::fs::read_to_string(root().join("Cargo.lock")).context("Cargo.lock")?;

@@ -1,0 +1,72 @@
+// Figures of the built site in Chromium, on WebGPU and on the CPU, as one JSON object.
+
+import { readFile, readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+import { launch, open } from "./browser.js";
+import { SITE, serve } from "./server.js";
+
+const TOKENS = 64;
+
+/** Bytes of the page and the engine, as they are and gzipped; the bundled model and the samples are not counted. */
+async function weight() {
+  const sizes = {};
+  for (const file of await readdir(SITE)) {
+    const path = join(SITE, file);
+    if (!(await stat(path)).isFile()) continue;
+    const bytes = await readFile(path);
+    sizes[file] = { bytes: bytes.length, gzipped: gzipSync(bytes, { level: 9 }).length };
+  }
+  return sizes;
+}
+
+async function measure(device, webgpu) {
+  const server = await serve();
+  const browser = await launch({ webgpu });
+  try {
+    const { page } = await open(browser, `${server.site}blank.html`);
+    return await page.evaluate(
+      async ({ device, tokens }) => {
+        const { WeThink } = await import("./wethink.js");
+        const seconds = (since) => (performance.now() - since) / 1000;
+        const load = async () => {
+          const since = performance.now();
+          const model = await WeThink.load("model/", { device });
+          return [model, seconds(since)];
+        };
+        const [first, firstLoad] = await load();
+        first.unload();
+        const [model, cachedLoad] = await load();
+        const ask = async () => {
+          const content = [{ type: "image" }, { type: "text", text: "What is in the picture?" }];
+          const messages = [{ role: "user", content }];
+          const options = { messages, images: ["samples/chart.png"], maxNewTokens: tokens, minNewTokens: tokens };
+          for await (const part of model.ask(options)) void part;
+          return model.last.timing;
+        };
+        const timing = await ask();
+        const { kind, name } = model.device;
+        return {
+          device: kind,
+          name,
+          load_seconds: firstLoad,
+          load_from_cache_seconds: cachedLoad,
+          image_tokens: timing.imageTokens,
+          prompt_tokens: timing.promptTokens,
+          first_token_seconds: timing.firstTokenMs / 1000,
+          decode_tokens_per_second: (1000 * (timing.decodeTokens - 1)) / timing.decodeMs,
+          wasm_bytes: timing.wasmBytes,
+          gpu_bytes: timing.gpuBytes,
+        };
+      },
+      { device, tokens: TOKENS },
+    );
+  } finally {
+    await browser.close();
+    await server.close();
+  }
+}
+
+const files = await weight();
+const runs = [await measure("webgpu", true), await measure("cpu", false)];
+console.log(JSON.stringify({ files, runs }, null, 2));

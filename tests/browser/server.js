@@ -1,0 +1,74 @@
+// A plain static server: files below a path, no header but the type. What a test wants broken, it breaks.
+
+import { createReadStream } from "node:fs";
+import { stat } from "node:fs/promises";
+import { createServer } from "node:http";
+import { extname, join, normalize, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const here = (path) => fileURLToPath(new URL(path, import.meta.url));
+
+/** The built site. */
+export const SITE = resolve(process.env.WETHINK_SITE ?? here("../../web/dist"));
+/** Known answers, as in every other test of the project. */
+export const FIXTURES = resolve(process.env.WETHINK_FIXTURES ?? here("../fixtures"));
+
+const TYPES = {
+  ".html": "text/html; charset=utf-8",
+  ".css": "text/css",
+  ".js": "text/javascript",
+  ".json": "application/json",
+  ".wasm": "application/wasm",
+  ".svg": "image/svg+xml",
+  ".png": "image/png",
+};
+
+/** An empty page under the site's own Content-Security-Policy. */
+const BLANK = `<!doctype html><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self' https: http://localhost:* blob:; object-src 'none'"><link rel="icon" href="icon.svg"><title>blank</title>`;
+
+/**
+ * Serves the site below `/a/sub path/` and the known answers below `/fixtures/`. `requests` are the paths asked for; a
+ * function put into `broken` under the end of a path answers it instead.
+ */
+export async function serve() {
+  const requests = [];
+  const broken = new Map();
+  const server = createServer(async (request, response) => {
+    const path = decodeURIComponent(new URL(request.url, "http://host").pathname);
+    requests.push(path);
+    for (const [end, answer] of broken) {
+      if (path.endsWith(end)) return answer(response, file(path));
+    }
+    if (path === "/a/sub path/blank.html") {
+      response.writeHead(200, { "content-type": TYPES[".html"] }).end(BLANK);
+      return;
+    }
+    const target = file(path);
+    const found = target && (await stat(target).catch(() => undefined));
+    if (!found?.isFile()) {
+      response.writeHead(404, { "content-type": "text/plain" }).end("not found");
+      return;
+    }
+    const type = TYPES[extname(target)] ?? "application/octet-stream";
+    response.writeHead(200, { "content-type": type, "content-length": found.size });
+    createReadStream(target).pipe(response);
+  });
+  await new Promise((ready) => server.listen(0, "127.0.0.1", ready));
+  const origin = `http://127.0.0.1:${server.address().port}`;
+  const close = () => {
+    server.closeAllConnections();
+    return new Promise((closed) => server.close(closed));
+  };
+  return { origin, site: `${origin}/a/sub%20path/`, fixtures: `${origin}/fixtures/`, requests, broken, close };
+}
+
+/** The file of a path, or undefined outside both trees. */
+function file(path) {
+  for (const [prefix, root] of [["/a/sub path/", SITE], ["/fixtures/", FIXTURES]]) {
+    if (path.startsWith(prefix)) {
+      const inside = normalize(path.slice(prefix.length) || "index.html");
+      return inside.startsWith("..") ? undefined : join(root, inside);
+    }
+  }
+  return undefined;
+}

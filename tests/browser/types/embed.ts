@@ -1,0 +1,32 @@
+import { WeThink, WeThinkError, type Answer, type AnswerPart, type Message } from "wethink";
+
+export async function ask(folder: string | File[], picture: Blob): Promise<Answer | undefined> {
+  const stop = new AbortController();
+  const model = await WeThink.load(folder, {
+    device: "auto",
+    onProgress: ({ stage, loaded, total }) => console.log(stage, total ? loaded / total : loaded),
+    signal: stop.signal,
+  });
+  const messages: Message[] = [{ role: "user", content: [{ type: "image" }, { type: "text", text: "What is this?" }] }];
+  const shown: Record<AnswerPart["kind"], string> = { think: "", answer: "", raw: "" };
+  try {
+    for await (const part of model.ask({ messages, images: [picture], system: null, temperature: 0.7, seed: 1 })) {
+      shown[part.kind] += part.text;
+    }
+    const kernels: number | undefined = model.last?.timing.kernels.attention_decode;
+    console.log(kernels, model.device.note ?? model.device.name, await WeThink.cached());
+  } catch (error) {
+    if (error instanceof WeThinkError && error.code === "device-lost") await WeThink.load(folder);
+    else throw error;
+  } finally {
+    model.unload();
+  }
+  return model.last;
+}
+
+// @ts-expect-error: there is no such option
+void ((model: WeThink) => model.ask({ messages: [], maxNewToken: 3 }));
+// @ts-expect-error: there is no such device
+void WeThink.load("model/", { device: "tpu" });
+// @ts-expect-error: a model comes from `load`
+void new WeThink();

@@ -1,0 +1,152 @@
+/** A part of a chat's message. An image part takes the next of `images`. */
+export type Part = { type: "image" } | { type: "text"; text: string };
+
+/** A turn of a chat. */
+export interface Message {
+  role: "system" | "user" | "assistant";
+  content: string | Part[];
+}
+
+/**
+ * What went wrong:
+ * `not-found` a file of the checkpoint is missing; `network` a file cannot be fetched; `checkpoint` a file is broken or
+ * does not fit the others; `picture` a picture cannot be read; `request` messages or options are wrong; `memory` there is
+ * too little; `device` the device fails; `device-lost` it went away; `unloaded` the model was unloaded; `aborted` loading
+ * was stopped; `internal` a fault of the engine.
+ */
+export type ErrorCode =
+  | "not-found"
+  | "network"
+  | "checkpoint"
+  | "picture"
+  | "request"
+  | "memory"
+  | "device"
+  | "device-lost"
+  | "unloaded"
+  | "aborted"
+  | "internal";
+
+/** The one error of the toolkit. Its message names the file, picture or option, and the fix. */
+export class WeThinkError extends Error {
+  constructor(code: ErrorCode, message: string);
+  readonly code: ErrorCode;
+}
+
+/** How far loading is. */
+export interface Progress {
+  /** The engine itself; the device and its self-test; small files; weights into the cache; weights to the device. */
+  stage: "engine" | "device" | "files" | "download" | "weights";
+  file?: string;
+  /** Bytes of the file so far. */
+  loaded: number;
+  /** Bytes of the file, where the server tells. */
+  total?: number;
+}
+
+export interface LoadOptions {
+  /** Where to run. `auto` is WebGPU where it works, else the CPU. */
+  device?: "auto" | "webgpu" | "cpu";
+  onProgress?: (progress: Progress) => void;
+  /** Stops loading: the promise rejects with the signal's reason. */
+  signal?: AbortSignal;
+}
+
+/** Where a model runs. */
+export interface Device {
+  kind: "webgpu" | "cpu";
+  /** For people. */
+  name: string;
+  /** Why `auto` did not take WebGPU. */
+  note?: string;
+}
+
+export interface AskOptions {
+  messages: Message[];
+  /** One picture for every image part, in order: files, or addresses that this page may read. */
+  images?: Iterable<Blob | string | URL>;
+  /** Left out: the prompt that WeThink was trained with, unless the messages have one. `null` adds none. */
+  system?: string | null;
+  /** Tokens of the answer at most; 1000 when left out. */
+  maxNewTokens?: number;
+  /** Tokens before the answer may end. */
+  minNewTokens?: number;
+  /** 0, as when left out, always takes the best token. */
+  temperature?: number;
+  topP?: number;
+  topK?: number;
+  /** Above 1 discourages tokens of the prompt and the answer so far. */
+  repetitionPenalty?: number;
+  /** The same seed gives the same answer. */
+  seed?: number;
+  /** Ends the answer: the iterator ends as usual, and `finishReason` is `cancelled`. So does leaving the loop. */
+  signal?: AbortSignal;
+}
+
+/** A piece of the stream. Tags are left out; `raw` is what stands outside them. */
+export interface AnswerPart {
+  kind: "think" | "answer" | "raw";
+  text: string;
+}
+
+/** Counts and times of one answer. */
+export interface Timing {
+  /** Tokens of the prompt that stand for pictures. */
+  imageTokens: number;
+  promptTokens: number;
+  /** Tokens of the prompt that were computed; the rest came from the turn before. */
+  prefillTokens: number;
+  /** Reading and preparing pictures and prompt. */
+  pictureMs: number;
+  /** From the question to the first token, `pictureMs` included. */
+  firstTokenMs: number;
+  decodeTokens: number;
+  /** From the first token to the last. */
+  decodeMs: number;
+  /** Memory of the engine's program. */
+  wasmBytes: number;
+  /** Memory that the engine holds on the GPU. */
+  gpuBytes: number | null;
+  /** How often each kernel ran; on the CPU, each composed operation. */
+  kernels: Record<string, number>;
+}
+
+/** A finished answer. */
+export interface Answer {
+  tokenIds: number[];
+  promptIds: number[];
+  /** log p of each token under the model, before penalty and filters. */
+  logprobs: number[];
+  /** The whole text, tags included, without the token that ended it. */
+  text: string;
+  think: string | null;
+  answer: string | null;
+  finishReason: "stop" | "length" | "cancelled";
+  timing: Timing;
+}
+
+/** What the cache holds of one checkpoint folder. */
+export interface Cached {
+  url: string;
+  bytes: number;
+}
+
+/** A loaded model, in a worker of its own. */
+export class WeThink {
+  private constructor();
+  /** Loads a checkpoint folder in the released layout, by its address or from the person's own files. */
+  static load(from: string | URL | Iterable<File>, options?: LoadOptions): Promise<WeThink>;
+  /** Checkpoints in the browser's cache. */
+  static cached(): Promise<Cached[]>;
+  /** Removes one of them, or all. */
+  static clearCached(url?: string | URL): Promise<void>;
+  readonly device: Device;
+  /** Resolves when the model is gone: `unloaded`, or because the device or the engine failed. Load again to go on. */
+  readonly ended: Promise<WeThinkError>;
+  /** The answer that finished last; also what the iterator returns. Undefined for one that was stopped before it began. */
+  readonly last: Answer | undefined;
+  /** Asks. Questions asked at once are answered one after the other. */
+  ask(options: AskOptions): AsyncGenerator<AnswerPart, Answer | undefined, void>;
+  /** Ends the worker and frees its memory; whatever is being asked fails with `unloaded`. */
+  unload(): void;
+}

@@ -1,0 +1,167 @@
+// WeThink in a page: load a checkpoint, ask about pictures, watch the thinking and the answer stream.
+//
+//   const m = await WeThink.load("model/");
+//   for await (const part of m.ask({ messages, images })) console.log(part.kind, part.text);
+//   console.log(m.last);
+//
+// The model lives in a worker beside this file. `wethink.d.ts` documents everything here.
+
+import { cached, clearCached } from "./wethink-files.js";
+
+export class WeThinkError extends Error {
+  constructor(code, message) {
+    super(message);
+    this.name = "WeThinkError";
+    this.code = code;
+  }
+}
+
+const OPTIONS = ["maxNewTokens", "minNewTokens", "temperature", "topP", "topK", "repetitionPenalty", "seed"];
+
+export class WeThink {
+  #worker;
+  #calls = new Map();
+  #nextId = 0;
+  #ended;
+  #tellEnded;
+  #onProgress;
+
+  device;
+  ended = new Promise((resolve) => (this.#tellEnded = resolve));
+  last;
+
+  static async load(from, { device = "auto", onProgress, signal } = {}) {
+    signal?.throwIfAborted();
+    const model = new WeThink(onProgress);
+    const abort = () => model.#end(signal.reason ?? new WeThinkError("aborted", "loading was aborted"));
+    signal?.addEventListener("abort", abort);
+    try {
+      model.device = await model.#call("load", { ...place(from), device });
+      return model;
+    } catch (error) {
+      model.#end(error);
+      throw error;
+    } finally {
+      signal?.removeEventListener("abort", abort);
+    }
+  }
+
+  static cached() {
+    return cached();
+  }
+
+  static clearCached(url) {
+    return clearCached(url && new URL(url, globalThis.document?.baseURI).href);
+  }
+
+  constructor(onProgress) {
+    this.#onProgress = onProgress;
+    this.#worker = new Worker(new URL("./wethink-worker.js", import.meta.url), { type: "module" });
+    this.#worker.onmessage = ({ data }) => this.#receive(data);
+    this.#worker.onerror = (event) => {
+      event.preventDefault();
+      const what = event.message ?? "its script cannot be loaded";
+      this.#end(new WeThinkError("internal", `the engine stopped (${what}); load the model again`));
+    };
+  }
+
+  ask({ messages, images = [], system, signal, ...rest }) {
+    const options = {};
+    for (const [name, value] of Object.entries(rest)) {
+      if (value === undefined) continue;
+      if (!OPTIONS.includes(name)) throw new WeThinkError("request", `option \`${name}\`: there is no such option`);
+      if (!Number.isFinite(value)) throw new WeThinkError("request", `option \`${name}\`: ${value} is not a number`);
+      options[name] = value;
+    }
+    if (system !== undefined) options.system = system;
+    const base = globalThis.document?.baseURI;
+    const pictures = [...images].map((image) => (image instanceof Blob ? image : new URL(image, base).href));
+    return this.#stream({ request: { messages, ...options }, images: pictures }, signal);
+  }
+
+  unload() {
+    this.#end(new WeThinkError("unloaded", "the model was unloaded"));
+  }
+
+  async *#stream(call, signal) {
+    const parts = [];
+    let wake;
+    let open = true;
+    const { id, promise } = this.#begin("ask", call, (part) => {
+      parts.push(part);
+      wake?.();
+    });
+    const abort = () => this.#ended ?? this.#worker.postMessage({ abort: id });
+    if (signal?.aborted) abort();
+    signal?.addEventListener("abort", abort);
+    const outcome = promise
+      .then(
+        (result) => ({ result }),
+        (error) => ({ error }),
+      )
+      .finally(() => {
+        open = false;
+        wake?.();
+      });
+    try {
+      while (open || parts.length > 0) {
+        if (parts.length > 0) yield parts.shift();
+        else await new Promise((resolve) => (wake = resolve));
+      }
+      const { result, error } = await outcome;
+      if (error) throw error;
+      this.last = result;
+      return result;
+    } finally {
+      signal?.removeEventListener("abort", abort);
+      if (open) abort();
+    }
+  }
+
+  #call(name, call) {
+    return this.#begin(name, call).promise;
+  }
+
+  #begin(name, call, onPart) {
+    const id = this.#nextId++;
+    const promise = new Promise((resolve, reject) => {
+      if (this.#ended) return reject(this.#ended);
+      this.#calls.set(id, { resolve, reject, onPart });
+      this.#worker.postMessage({ [name]: { id, ...call } });
+    });
+    return { id, promise };
+  }
+
+  #receive({ progress, part, done, failed, fault }) {
+    if (progress) this.#onProgress?.(progress);
+    if (part) this.#calls.get(part.id)?.onPart?.({ kind: part.kind, text: part.text });
+    if (done) this.#settle(done.id)?.resolve(done.result);
+    if (failed) this.#settle(failed.id)?.reject(new WeThinkError(failed.code, failed.message));
+    if (fault) this.#end(new WeThinkError(fault.code, fault.message));
+  }
+
+  #settle(id) {
+    const call = this.#calls.get(id);
+    this.#calls.delete(id);
+    return call;
+  }
+
+  /** Ends the worker, with everything that was asked of it. */
+  #end(error) {
+    this.#ended ??= error;
+    this.#tellEnded(this.#ended);
+    this.#worker.terminate();
+    for (const { reject } of this.#calls.values()) reject(error);
+    this.#calls.clear();
+  }
+}
+
+/** A folder's address, or its files. */
+function place(from) {
+  if (typeof from === "string" || from instanceof URL) {
+    const url = new URL(from, globalThis.document?.baseURI);
+    if (!url.pathname.endsWith("/")) url.pathname += "/";
+    return { url: url.href };
+  }
+  return { files: [...from] };
+}

@@ -1,0 +1,63 @@
+//! What the worker's script calls.
+
+use std::sync::Arc;
+
+use js_sys::{Array, Function};
+use send_wrapper::SendWrapper;
+use wasm_bindgen::prelude::*;
+use wethink_model::KvCache;
+
+use crate::answer::{self, Ask};
+use crate::device::{self, Opened};
+use crate::error::{Error, object};
+use crate::folder::{self, Checkpoint, Source};
+
+/// A device and, once one is loaded, a model on it. The script makes one call at a time.
+#[wasm_bindgen]
+pub struct Engine {
+    opened: Opened,
+    loaded: Option<Checkpoint>,
+    /// Keys and values of the last chat: a further turn computes only what is new.
+    cache: Option<KvCache>,
+}
+
+#[wasm_bindgen]
+impl Engine {
+    /// Opens a device (`auto`, `webgpu` or `cpu`) and tests it. `on_fault` is called with a code and a text when
+    /// something fails that belongs to no call.
+    pub async fn open(device: String, on_fault: Function) -> Result<Engine, JsValue> {
+        let on_fault = Arc::new(SendWrapper::new(on_fault));
+        let notify = on_fault.clone();
+        std::panic::set_hook(Box::new(move |panic| {
+            let text = format!("the engine stopped: {panic}; load the model again");
+            // A script that throws here has nobody to tell.
+            let _ = notify.call2(&JsValue::NULL, &"internal".into(), &text.into());
+        }));
+        let opened = device::open(&device, &on_fault).await?;
+        Ok(Self { opened, loaded: None, cache: None })
+    }
+
+    /// `{kind, name, note}` of the device.
+    pub fn device(&self) -> JsValue {
+        let Opened { kind, name, note, .. } = &self.opened;
+        object([("kind", (*kind).into()), ("name", name.into()), ("note", note.as_deref().into())])
+    }
+
+    /// Loads a checkpoint.
+    pub async fn load(&mut self, source: Source) -> Result<(), JsValue> {
+        let cpu = self.opened.kind == "cpu";
+        self.loaded = Some(folder::load(&source, &self.opened.device, cpu).await?);
+        Ok(())
+    }
+
+    /// Answers a question, a JSON object. `pictures` are pairs of name and bytes. `turn` is called after every token with
+    /// the new pieces, pairs of kind and text, and gives a promise of whether to go on. Gives the whole result as JSON.
+    pub async fn ask(&mut self, request: String, pictures: Array, turn: Function) -> Result<String, JsValue> {
+        let checkpoint = self.loaded.as_ref().ok_or(Error::Empty)?;
+        let ask = Ask { checkpoint, device: &self.opened.device, turn: &turn };
+        // A cache that an error left half written is dropped.
+        let (result, cache) = answer::answer(&ask, &request, &pictures, self.cache.take()).await?;
+        self.cache = Some(cache);
+        Ok(result)
+    }
+}

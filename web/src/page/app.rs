@@ -1,0 +1,64 @@
+//! The frame of the page, and its routes.
+
+use leptos::prelude::*;
+
+use crate::chat::Chat;
+use crate::composer::{Composer, DropZone};
+use crate::model::{ModelPanel, Place, load};
+use crate::settings::SettingsPanel;
+use crate::state::Ask;
+
+/// What the hash of the address names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Route {
+    Ask,
+    Unknown,
+}
+
+impl Route {
+    /// An address without a hash is the ask page's.
+    fn now() -> Self {
+        match window().location().hash().unwrap_or_default().as_str() {
+            "" | "#" | "#/" | "#/ask" => Self::Ask,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// The whole page. What was asked outlives a change of route.
+#[component]
+pub fn App() -> impl IntoView {
+    let ask = Ask::new();
+    load(ask, Place::bundled(), "auto".into());
+    let route = RwSignal::new(Route::now());
+    // Listens as long as the page lives.
+    let _ = window_event_listener(leptos::ev::hashchange, move |_| route.set(Route::now()));
+    let current = move |of: Route| (route.get() == of).then_some("page");
+    view! {
+        <header>
+            <h1><img src="icon.svg" alt="" width="28" height="28" /> "WeThink"</h1>
+            <nav aria-label="Pages"><a href="#/ask" aria-current=move || current(Route::Ask)>"Ask"</a></nav>
+            <p>"Ask about a picture. The model runs in this tab; nothing you show it leaves it."</p>
+        </header>
+        {move || match route.get() {
+            Route::Ask => view! { <AskPage ask /> }.into_any(),
+            Route::Unknown => view! {
+                <main><p class="panel">"There is no such page. " <a href="#/ask">"Ask about a picture"</a></p></main>
+            }
+            .into_any(),
+        }}
+        <p class="unseen" role="status" aria-live="polite">{move || ask.said.get()}</p>
+    }
+}
+
+#[component]
+fn AskPage(ask: Ask) -> impl IntoView {
+    view! {
+        <DropZone ask>
+            <ModelPanel ask />
+            <Chat ask />
+            <Composer ask />
+            <SettingsPanel settings=ask.settings />
+        </DropZone>
+    }
+}

@@ -1,0 +1,86 @@
+//! Where a question is put together.
+
+use leptos::prelude::*;
+use web_sys::{ClipboardEvent, DragEvent, KeyboardEvent, SubmitEvent};
+
+use crate::camera::Camera;
+use crate::chat::{send, stop};
+use crate::pictures::{Attached, Picker, SAMPLES, attach_sample, attach_transfer};
+use crate::state::Ask;
+
+/// Question, pictures, ask and stop.
+#[component]
+pub fn Composer(ask: Ask) -> impl IntoView {
+    let submit = move |event: SubmitEvent| {
+        event.prevent_default();
+        send(ask);
+    };
+    // Enter asks; with Shift it breaks the line; within an input method it belongs to that.
+    let key = move |event: KeyboardEvent| {
+        if event.key() == "Enter" && !event.shift_key() && !event.is_composing() {
+            event.prevent_default();
+            send(ask);
+        }
+    };
+    let paste = move |event: ClipboardEvent| {
+        if attach_transfer(ask, event.clipboard_data()) {
+            event.prevent_default();
+        }
+    };
+    let answering = move || ask.answering.with(Option::is_some);
+    let samples = SAMPLES.map(|(path, description)| {
+        view! {
+            <li>
+                <button type="button" class="sample" on:click=move |_| attach_sample(ask, path)>
+                    <img src=path alt=description />
+                </button>
+            </li>
+        }
+    });
+    view! {
+        <form class="composer panel" on:submit=submit on:paste=paste aria-label="Question">
+            <Attached ask />
+            <label class="field">
+                <span>"Question"</span>
+                <textarea
+                    name="question"
+                    rows="2"
+                    placeholder="What do you want to know about the picture?"
+                    bind:value=ask.question
+                    on:keydown=key
+                ></textarea>
+            </label>
+            <p class="error" role="alert" hidden=move || ask.notice.with(Option::is_none)>{move || ask.notice.get()}</p>
+            <div class="row">
+                <Picker ask />
+                <Camera ask />
+                <span class="grow"></span>
+                <Show when=answering fallback=move || view! { <button class="primary" disabled=move || !ask.ready()>"Ask"</button> }>
+                    <button type="button" class="primary" on:click=move |_| stop(ask)>"Stop"</button>
+                </Show>
+            </div>
+            <p class="hint">"Drop or paste pictures anywhere, or try a sample:"</p>
+            <ul class="samples" aria-label="Sample pictures">{samples.collect_view()}</ul>
+        </form>
+    }
+}
+
+/// Takes what is dropped anywhere on the page.
+#[component]
+pub fn DropZone(ask: Ask, children: Children) -> impl IntoView {
+    let over = RwSignal::new(false);
+    let hover = move |event: DragEvent| {
+        event.prevent_default();
+        over.set(true);
+    };
+    let drop = move |event: DragEvent| {
+        event.prevent_default();
+        over.set(false);
+        attach_transfer(ask, event.data_transfer());
+    };
+    view! {
+        <main class:over=over on:dragover=hover on:dragleave=move |_| over.set(false) on:drop=drop>
+            {children()}
+        </main>
+    }
+}

@@ -1,0 +1,181 @@
+//! What `ask` is asked, as JavaScript sends it: one JSON object.
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use wethink_model::{Options, Sampling};
+use wethink_processor::{Message, System, messages_from_json, with_system};
+
+/// A question.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Request {
+    /// The chat.
+    messages: Value,
+    /// Left out: WeThink's system prompt; null: none of ours.
+    #[serde(default, deserialize_with = "present")]
+    system: Option<Option<String>>,
+    /// Tokens of the answer at most.
+    #[serde(default = "thousand")]
+    max_new_tokens: usize,
+    /// Tokens before the answer may end.
+    #[serde(default)]
+    min_new_tokens: usize,
+    /// 0 always takes the best token.
+    #[serde(default)]
+    temperature: f64,
+    #[serde(default)]
+    top_p: Option<f64>,
+    #[serde(default)]
+    top_k: Option<usize>,
+    #[serde(default = "one")]
+    repetition_penalty: f64,
+    /// Key of all random draws.
+    #[serde(default)]
+    seed: u64,
+}
+
+/// Why a question cannot be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// An option that is not understood.
+    #[error("option `{field}`: {problem}")]
+    Option {
+        /// Its path.
+        field: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The messages are not what a chat is.
+    #[error(transparent)]
+    Messages(#[from] wethink_processor::Error),
+    /// A setting of sampling is outside its range.
+    #[error(transparent)]
+    Sampling(#[from] wethink_model::SamplingError),
+    /// Prompt and answer exceed the model's positions.
+    #[error(
+        "a prompt of {prompt} tokens and maxNewTokens {answer} exceed the {limit} positions of this model; lower \
+         maxNewTokens, or send smaller pictures or fewer turns"
+    )]
+    Length {
+        /// Tokens of the prompt.
+        prompt: usize,
+        /// Tokens of the answer.
+        answer: usize,
+        /// Positions of the model.
+        limit: usize,
+    },
+}
+
+impl Request {
+    /// Reads a request.
+    pub fn from_json(text: &str) -> Result<Self, RequestError> {
+        let mut json = serde_json::Deserializer::from_str(text);
+        serde_path_to_error::deserialize(&mut json).map_err(|error| RequestError::Option {
+            field: error.path().to_string(),
+            problem: error.inner().to_string(),
+        })
+    }
+
+    /// The chat, with its system prompt.
+    pub fn messages(&self) -> Result<Vec<Message>, RequestError> {
+        let messages = messages_from_json("messages", self.messages.to_string().as_bytes())?;
+        let system = match &self.system {
+            None => System::Default,
+            Some(None) => System::None,
+            Some(Some(text)) => System::Text(text.clone()),
+        };
+        Ok(with_system(messages, system))
+    }
+
+    /// How to generate, with the model's ids that end an answer.
+    pub fn options(&self, stop_ids: &[u32]) -> Result<Options, RequestError> {
+        let sampling = Sampling {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            repetition_penalty: self.repetition_penalty,
+        };
+        sampling.check()?;
+        Ok(Options {
+            sampling,
+            max_new_tokens: self.max_new_tokens,
+            min_new_tokens: self.min_new_tokens,
+            stop_ids: stop_ids.to_vec(),
+            stop_strings: Vec::new(),
+            seed: self.seed,
+            step: 0,
+        })
+    }
+
+    /// Tokens that prompt and answer take together; more than the model has positions is refused, never cut.
+    pub fn tokens(&self, prompt: usize, limit: usize) -> Result<usize, RequestError> {
+        let answer = self.max_new_tokens;
+        let tokens = prompt.checked_add(answer).filter(|&tokens| tokens <= limit);
+        tokens.ok_or(RequestError::Length { prompt, answer, limit })
+    }
+}
+
+/// Tells null from left out.
+fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(value).map(Some)
+}
+
+fn thousand() -> usize {
+    1000
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wethink_processor::Role;
+
+    const CHAT: &str =
+        r#""messages": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "?"}]}]"#;
+
+    fn read(rest: &str) -> Result<Request, RequestError> {
+        Request::from_json(&format!("{{{CHAT}{rest}}}"))
+    }
+
+    #[test]
+    fn a_system_prompt_left_out_is_wethinks_and_null_is_none() {
+        let system = |rest: &str| {
+            let messages = read(rest).expect("sound").messages().expect("a chat");
+            messages.into_iter().find(|message| message.role == Role::System)
+        };
+        assert_eq!(system(""), Some(Message::text(Role::System, wethink_processor::WETHINK_SYSTEM_PROMPT)));
+        assert_eq!(system(r#", "system": null"#), None);
+        assert_eq!(system(r#", "system": "Be brief.""#), Some(Message::text(Role::System, "Be brief.")));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (rest, field) in [
+            (r#", "maxNewTokens": -1"#, "maxNewTokens"),
+            (r#", "maxNewTokens": 1.5"#, "maxNewTokens"),
+            (r#", "temperature": "hot""#, "temperature"),
+            (r#", "max_new_tokens": 1"#, "max_new_tokens"),
+        ] {
+            let error = read(rest).expect_err(rest).to_string();
+            assert!(error.contains(field), "{error}");
+        }
+        let cold = read(r#", "temperature": -1"#).expect("well-formed");
+        assert!(cold.options(&[]).expect_err("out of range").to_string().contains("temperature"));
+        let request =
+            Request::from_json(r#"{"messages": [{"role": "nobody", "content": ""}]}"#).expect("well-formed");
+        assert!(request.messages().expect_err("no such role").to_string().contains("messages"));
+    }
+
+    #[test]
+    fn a_chat_beyond_the_positions_is_refused_with_both_counts() {
+        let request = read(r#", "maxNewTokens": 10"#).expect("sound");
+        assert_eq!(request.tokens(90, 100).expect("fits"), 100);
+        for prompt in [91, usize::MAX] {
+            let error = request.tokens(prompt, 100).expect_err("too long").to_string();
+            assert!(error.contains("100") && error.contains("maxNewTokens 10"), "{error}");
+        }
+    }
+}
