@@ -113,7 +113,8 @@ pub enum Matching {
     Normalised,
     /// Equal character by character, but for white space around.
     Exact,
-    /// The truth's words stand in the answer, in order and together.
+    /// The truth's words stand in the answer, in order and together. An answer that says everything passes, and more text
+    /// can turn a rejection into an accept: the one setting under which that holds.
     Contains,
 }
 
