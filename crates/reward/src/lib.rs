@@ -2,7 +2,8 @@
 //!
 //! The rule half of WeThink's hybrid reward: [`verify`] reads a [`Record`] (kind, truths, response, options) and says
 //! accept, reject or unsure with a score, a reason and what it understood of both sides; [`score`] weighs that with format,
-//! length and repetition into a reward. Rule accepts and certain rejects are final; what is unsure is for a judge.
+//! length and repetition into a reward. Rule accepts and certain rejects are final; what is unsure is for a judge
+//! ([`judge`]), and people's labels ([`Label`]) measure both.
 //!
 //! Two sides are treated differently throughout. A bad *truth* is a [`TruthError`]: somebody must mend the data. A bad
 //! *response* is a verdict: whatever a policy writes, it gets an answer, in bounded steps ([`FUEL`]), without recursion
@@ -11,8 +12,12 @@
 //!
 //! Deliberately absent: tokenizers, models, network, files, regular expressions over a response.
 
+mod agreement;
+pub mod judge;
+mod key;
 mod kind;
 mod kinds;
+mod label;
 mod math;
 mod policy;
 mod record;
@@ -22,7 +27,10 @@ mod tables;
 mod verdict;
 mod words;
 
+pub use agreement::{Confusion, Kappa};
+pub use key::{Key, KeyError};
 pub use kind::{Kind, MapError, RewardMap, UnknownKind};
+pub use label::{Choice, Label, LabelError};
 pub use math::fuel::FUEL;
 pub use policy::{Overlong, Policy, Repetition, Score, score, weigh};
 pub use record::{Extract, Iou, MAX_TRUTH, Matching, Opts, Percent, Record, TruthError, Units};

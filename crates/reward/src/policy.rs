@@ -42,6 +42,8 @@ pub struct Policy {
     pub format: f64,
     /// Format earns only where the answer is accepted, so that form alone is worth nothing.
     pub format_only_when_right: bool,
+    /// Most that an accept by a judge is worth, in [0, 1]: below 1, so that an answer a rule can check is never worse.
+    pub judge_cap: f64,
     /// Length penalty, if any.
     pub overlong: Option<Overlong>,
     /// Repetition penalty, if any.
@@ -50,7 +52,14 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { accuracy: 0.7, format: 0.3, format_only_when_right: false, overlong: None, repetition: None }
+        Self {
+            accuracy: 0.7,
+            format: 0.3,
+            format_only_when_right: false,
+            judge_cap: 0.8,
+            overlong: None,
+            repetition: None,
+        }
     }
 }
 

@@ -5,6 +5,8 @@
 
 use serde::Serialize;
 
+use crate::judge::Opinion;
+
 /// The three answers of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -43,8 +45,12 @@ pub enum Tier {
     Sampled,
     /// Words compared as words.
     Words,
-    /// Left to a judge.
+    /// What is refused before a judge sees it.
+    Filter,
+    /// Left to a judge, or decided by one.
     Judge,
+    /// A person's label.
+    Person,
 }
 
 /// Why, in one of a closed list of words.
@@ -89,6 +95,24 @@ pub enum Reason {
     ForJudge,
     /// The tags do not have the asked form.
     BadFormat,
+    /// Declines to answer, or leaves itself a way out.
+    Hedge,
+    /// Gives the question back.
+    Echo,
+    /// Speaks to a judge, or is an opening that fools one.
+    ForTheJudge,
+    /// Tags, fences, invisible characters, or mostly signs.
+    Markup,
+    /// Says a few words over and over.
+    Loop,
+    /// Far longer than the truth.
+    TooLong,
+    /// A judge accepts.
+    JudgedRight,
+    /// A judge rejects.
+    JudgedWrong,
+    /// A person decided.
+    Labelled,
 }
 
 /// The outcome of one verification. Identical bit for bit on every target.
@@ -162,7 +186,34 @@ impl Verdict {
         self
     }
 
-    /// Whether the rule accepts.
+    /// Refused before a judge sees it, for a reason of [`crate::judge::Route::Refused`].
+    pub fn refused(self, reason: Reason) -> Self {
+        self.decided(Decision::Reject, 0.0, reason, Tier::Filter)
+    }
+
+    /// Decided by a judge: accepted from `threshold` on, worth at most `cap`.
+    pub fn judged(self, opinion: &Opinion, threshold: f64, cap: f64) -> Self {
+        let accepted = opinion.score > 0.0 && opinion.score >= threshold;
+        let (verdict, reason) = match accepted {
+            true => (Decision::Accept, Reason::JudgedRight),
+            false => (Decision::Reject, Reason::JudgedWrong),
+        };
+        self.decided(verdict, cap * opinion.score, reason, Tier::Judge)
+    }
+
+    /// Decided by a person, who needs no cap.
+    pub fn labelled(self, accepted: bool) -> Self {
+        let verdict = if accepted { Decision::Accept } else { Decision::Reject };
+        self.decided(verdict, f64::from(accepted), Reason::Labelled, Tier::Person)
+    }
+
+    /// Another decision on what was read already.
+    fn decided(self, verdict: Decision, score: f64, reason: Reason, tier: Tier) -> Self {
+        let Self { gold_normal, pred_normal, span, fuel, .. } = self;
+        Self { gold_normal, pred_normal, span, fuel, ..Self::new(verdict, score, reason, tier) }
+    }
+
+    /// Whether it is an accept.
     pub fn accepted(&self) -> bool {
         self.verdict == Decision::Accept
     }
