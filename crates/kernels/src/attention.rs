@@ -23,7 +23,8 @@ const MAX_HEAD: usize = 128;
 /// `[B, T, Hq * D]`. Outputs of tokens beyond a row's count are unspecified, but finite.
 pub fn attention_causal(q: Tensor<4>, cache: &Cache, span: &Span, launches: &mut Launches) -> Tensor<3> {
     let [_, width, _, dim] = q.dims();
-    match Wgsl::of(&q).filter(|_| dim <= MAX_HEAD && dim.is_multiple_of(2)) {
+    let tracked = cache.k.is_autodiff() || cache.v.is_autodiff();
+    match Wgsl::of(&q).filter(|_| !tracked && dim <= MAX_HEAD && dim.is_multiple_of(2)) {
         None => attention_causal_composed(q, cache, span, launches),
         Some(device) if width == 1 => decode(&device, q, cache, span, launches),
         Some(device) => prefill(&device, q, cache, span, launches),

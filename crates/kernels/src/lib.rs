@@ -26,7 +26,7 @@ pub use attention::{
 pub use choice::{argmax, argmax_composed, logprobs, logprobs_composed};
 pub use launches::Launches;
 pub use pointwise::{
-    add_rms_norm, add_rms_norm_composed, rms_norm, rms_norm_composed, silu_mul, silu_mul_composed,
+    add_rms_norm, add_rms_norm_composed, gelu, rms_norm, rms_norm_composed, silu_mul, silu_mul_composed,
 };
 pub use rotary::{
     Cache, rotate_append, rotate_append_composed, rotate_composed, rotate_qkv, rotate_qkv_composed,

@@ -43,7 +43,8 @@ impl KernelSource for Source {
 
 impl Wgsl {
     /// The tensor's device, if our kernels run there: float32, WGSL as the language, no gradient tracked (an autodiff
-    /// tensor is no plain tensor of the backend).
+    /// tensor is no plain tensor of the backend). An operation of several tensors asks of the others whether they are
+    /// tracked: weights may be where activations are not.
     pub fn of<const R: usize>(x: &Tensor<R>) -> Option<Self> {
         if x.dtype() != DType::F32 {
             return None;

@@ -78,9 +78,9 @@ impl Model {
         &self.config
     }
 
-    /// Where the weights are.
+    /// Where the weights are. Never an autodiff device, even while gradients are tracked: what is made there is a constant.
     pub fn device(&self) -> Device {
-        self.model.embed_tokens.weight.val().device()
+        self.model.embed_tokens.weight.val().device().without_autodiff()
     }
 
     /// The type of weights and activations.
@@ -165,15 +165,27 @@ impl Model {
 
     /// Runs whole prompts without a cache and keeps every intermediate result.
     pub fn trace(&self, prompts: &[Prompt], launches: &mut Launches) -> Result<Trace, PromptError> {
+        let mut hidden = Vec::new();
+        let (last, vision) = self.hidden(prompts, launches, Some(&mut hidden))?;
+        Ok(Trace { vision, hidden, logits: self.head(last) })
+    }
+
+    /// Whole prompts without a cache: the output of the final norm, `[B, T, C]`, and the features of all pictures.
+    ///
+    /// Rows are padded on the right to the longest; causal attention keeps the padding out of every row's own tokens.
+    pub(crate) fn hidden(
+        &self,
+        prompts: &[Prompt],
+        launches: &mut Launches,
+        trace: Option<&mut Vec<Tensor<3>>>,
+    ) -> Result<(Tensor<3>, Option<Tensor<2>>), PromptError> {
         let pictures = self.pictures(prompts)?;
         let work = Self::work(prompts, pictures, vec![0; prompts.len()]);
         let (embedded, vision) = self.embed(&work, launches);
         let span = Span::new(work.starts.clone(), work.counts(), work.width, &self.device());
         let rotary = self.rotary(&work);
-        let mut hidden = Vec::new();
-        let pass = Pass { rotary: &rotary, span: &span, cache: None, launches, trace: Some(&mut hidden) };
-        let last = self.model.forward(embedded, pass);
-        Ok(Trace { vision, hidden, logits: self.head(last) })
+        let pass = Pass { rotary: &rotary, span: &span, cache: None, launches, trace };
+        Ok((self.model.forward(embedded, pass), vision))
     }
 
     fn pictures(&self, prompts: &[Prompt]) -> Result<Vec<Vec<Picture>>, PromptError> {
@@ -236,7 +248,8 @@ impl Model {
         multimodal(&rows.collect::<Vec<_>>(), &self.config.text, &self.device())
     }
 
-    fn head<const R: usize>(&self, hidden: Tensor<R>) -> Tensor<R> {
+    /// Logits, `[.., C]` to `[.., V]`.
+    pub(crate) fn head<const R: usize>(&self, hidden: Tensor<R>) -> Tensor<R> {
         match &self.lm_head {
             Some(head) => head.forward(hidden),
             None => {

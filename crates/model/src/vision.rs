@@ -1,8 +1,8 @@
 //! The vision tower: a ViT that attends within windows of 112 pixels, and over whole pictures in a few blocks.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Int, Tensor, TensorData, activation::gelu};
-use wethink_kernels::{Launches, Segments, attention_segments, rotate_qkv};
+use burn::tensor::{Int, Tensor, TensorData};
+use wethink_kernels::{Launches, Segments, attention_segments, gelu, rotate_qkv};
 
 use crate::rotary::planar;
 use crate::text::{Mlp, RmsNorm};

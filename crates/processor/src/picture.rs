@@ -9,8 +9,9 @@
 
 use std::io::Cursor;
 
+use image::codecs::png::PngEncoder;
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageFormat, ImageReader, Limits};
 
 use crate::error::{Error, bad_picture};
 use crate::jpeg;
@@ -90,6 +91,21 @@ impl Picture {
         Ok(Picture { name: name.to_owned(), width, height, rgb })
     }
 
+    /// The picture as a PNG file.
+    ///
+    /// # Errors
+    /// [`Error::Picture`] when a side is beyond what PNG can say.
+    pub fn to_png(&self) -> Result<Vec<u8>, Error> {
+        let failed = |reason: String| bad_picture(&self.name, reason);
+        let side = |side: usize| u32::try_from(side).map_err(|e| failed(e.to_string()));
+        let (width, height) = (side(self.width)?, side(self.height)?);
+        let mut png = Vec::new();
+        PngEncoder::new(&mut png)
+            .write_image(&self.rgb, width, height, ExtendedColorType::Rgb8)
+            .map_err(|e| failed(e.to_string()))?;
+        Ok(png)
+    }
+
     /// What errors call the picture.
     pub fn name(&self) -> &str {
         &self.name
@@ -166,8 +182,8 @@ fn rgb_of(image: DynamicImage) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use image::codecs::{jpeg::JpegEncoder, png::PngEncoder, webp::WebPEncoder};
-    use image::{ExtendedColorType, ImageEncoder, RgbImage};
+    use image::RgbImage;
+    use image::codecs::{jpeg::JpegEncoder, webp::WebPEncoder};
     use proptest::prelude::*;
 
     use super::*;
@@ -190,6 +206,12 @@ mod tests {
 
     fn refused(bytes: &[u8]) -> String {
         Picture::decode("bad.file", bytes).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_picture_survives_png() {
+        let picture = Picture::from_rgb("p", 21, 13, sample(21, 13).into_raw()).unwrap();
+        assert_eq!(Picture::decode("p", &picture.to_png().unwrap()).unwrap(), picture);
     }
 
     #[test]
