@@ -8,24 +8,49 @@ use serde_json::Value;
 /// Direct dependencies within the workspace, development ones included.
 const INTERNAL: &[(&str, &[&str])] = &[
     ("cubecl-llvm", &[]),
+    ("wethink-checker", &["wethink-data", "wethink-reward"]),
+    ("wethink-data", &[]),
     ("wethink-kernels", &["wethink-shaders"]),
     ("wethink-model", &["wethink-kernels"]),
     ("wethink-processor", &[]),
     ("wethink-reward", &[]),
+    ("wethink-scenes", &[]),
     ("wethink-shaders", &[]),
     (
         "wethink-tests",
         &[
+            "wethink-data",
             "wethink-kernels",
             "wethink-model",
             "wethink-processor",
             "wethink-reward",
+            "wethink-scenes",
             "wethink-shaders",
             "wethink-trainer",
         ],
     ),
-    ("wethink-trainer", &["wethink-kernels", "wethink-model", "wethink-processor", "wethink-reward"]),
-    ("wethink-web", &["wethink-model", "wethink-processor", "wethink-reward"]),
+    (
+        "wethink-trainer",
+        &[
+            "wethink-data",
+            "wethink-kernels",
+            "wethink-model",
+            "wethink-processor",
+            "wethink-reward",
+            "wethink-scenes",
+        ],
+    ),
+    (
+        "wethink-web",
+        &[
+            "wethink-checker",
+            "wethink-data",
+            "wethink-model",
+            "wethink-processor",
+            "wethink-reward",
+            "wethink-scenes",
+        ],
+    ),
     ("xtask", &[]),
 ];
 
@@ -35,9 +60,9 @@ const OWNED: &[(&str, &[&str])] = &[
     ("burn", &["wethink-kernels", "wethink-model", "wethink-tests", "wethink-trainer", "wethink-web"]),
     ("burn-wgpu", &["wethink-kernels"]),
     ("clap", &["wethink-tests", "wethink-trainer", "xtask"]),
-    ("image", &["wethink-processor"]),
+    ("image", &["wethink-processor", "wethink-scenes"]),
     ("minijinja", &["wethink-processor"]),
-    ("tokenizers", &["wethink-processor"]),
+    ("tokenizers", &["wethink-processor", "wethink-trainer"]),
     ("wasm-bindgen", &["wethink-web"]),
 ];
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::fixtures::{self, Tiny};
 
 /// The binary cargo built beside this test.
-fn trainer() -> Command {
+pub fn trainer() -> Command {
     let test = std::env::current_exe().expect("the test's own path");
     let folder = test.ancestors().nth(2).expect("target/PROFILE/deps/test");
     let path = folder.join(format!("trainer{}", std::env::consts::EXE_SUFFIX));
@@ -18,11 +18,11 @@ fn trainer() -> Command {
     Command::new(path)
 }
 
-fn tiny(path: &str) -> PathBuf {
+pub(crate) fn tiny(path: &str) -> PathBuf {
     fixtures::dir().join("tiny-qwen2_5_vl").join(path)
 }
 
-fn run(command: &mut Command) -> Output {
+pub fn run(command: &mut Command) -> Output {
     command.output().expect("the binary runs")
 }
 
@@ -37,12 +37,12 @@ fn run_with_input(command: &mut Command, input: &str) -> Output {
     child.wait_with_output().expect("the binary ends")
 }
 
-fn stdout(output: &Output) -> &str {
+pub(crate) fn stdout(output: &Output) -> &str {
     std::str::from_utf8(&output.stdout).expect("UTF-8")
 }
 
 /// Fails unless the command failed with `code`, without a panic, and named each of `words`.
-fn assert_fails(output: &Output, code: i32, words: &[&str]) {
+pub(crate) fn assert_fails(output: &Output, code: i32, words: &[&str]) {
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{text}");
     assert!(!text.contains("panicked"), "{text}");

@@ -1,9 +1,8 @@
-//! Tests that cross crate borders. Each module proves one promise; the library part only finds the known answers.
+//! Tests that cross crate borders. Each module proves one promise; the library part finds the known answers and makes
+//! datasets.
 //!
 //! Known answers come from the reference implementations. The folder in `WETHINK_FIXTURES` is used where it is set, else
 //! the copy in this crate. Suites named `released_` need parts that are not copied, and are ignored unless asked for.
-
-pub mod fixtures;
 
 #[cfg(test)]
 mod arrows;
@@ -12,13 +11,29 @@ mod checkpoints;
 #[cfg(test)]
 mod commands;
 #[cfg(test)]
+mod data_commands;
+pub mod dataset;
+pub mod fixtures;
+#[cfg(test)]
 mod golden_model;
 #[cfg(test)]
 mod golden_processor;
 #[cfg(test)]
+mod golden_train;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod init;
+#[cfg(test)]
+mod interop;
+#[cfg(test)]
+mod judge_local;
+#[cfg(test)]
+mod judge_server;
+#[cfg(test)]
 mod kernels;
+#[cfg(test)]
+mod kills;
 #[cfg(test)]
 mod released_checkpoint;
 #[cfg(test)]
@@ -29,3 +44,15 @@ mod reward_released;
 mod reward_verify;
 #[cfg(test)]
 mod reward_wasm;
+#[cfg(test)]
+mod runs;
+#[cfg(test)]
+mod scenes;
+#[cfg(test)]
+mod scenes_wasm;
+#[cfg(test)]
+mod score;
+#[cfg(test)]
+mod score_rules;
+#[cfg(test)]
+mod sft;

@@ -12,7 +12,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn output(command: &mut Command) -> Vec<u8> {
+pub(crate) fn output(command: &mut Command) -> Vec<u8> {
     let out = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     assert!(
         out.status.success(),
@@ -22,6 +22,13 @@ fn output(command: &mut Command) -> Vec<u8> {
         String::from_utf8_lossy(&out.stderr)
     );
     out.stdout
+}
+
+/// Where these tests build for wasm32: beside cargo's own outputs, which cargo may hold, and kept, since pictures'
+/// decoders are long to build.
+pub(crate) fn wasm_target() -> PathBuf {
+    let program = std::env::current_exe().expect("a test is a file");
+    program.ancestors().nth(3).expect("target/debug/deps/test").join("wasm-tests")
 }
 
 #[test]
@@ -53,7 +60,7 @@ fn wasm_verdicts_are_the_same_bits() {
     std::fs::write(&rows_file, rows).expect("rows are written");
     std::fs::write(&native_file, native).expect("verdicts are written");
 
-    let target = folder.path().join("target");
+    let target = wasm_target();
     output(
         cargo()
             .arg("build")

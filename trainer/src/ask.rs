@@ -3,7 +3,6 @@
 use std::io::{StdoutLock, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -19,6 +18,7 @@ use wethink_reward::Response;
 use crate::device::{self, DeviceArg, DtypeArg};
 use crate::figures::Figures;
 use crate::folder::Folder;
+use crate::interrupt::interrupt;
 use crate::progress;
 use crate::terminal::Dimmer;
 
@@ -268,20 +268,6 @@ fn capacity(prompt: usize, answer: usize, limit: usize) -> Result<usize> {
              --max-new-tokens, or --max-pixels, which makes pictures cheaper"
         ),
     }
-}
-
-/// A flag that Ctrl-C raises: the answer so far is kept and printed.
-fn interrupt() -> Result<Arc<AtomicBool>> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let raised = Arc::clone(&flag);
-    ctrlc::set_handler(move || {
-        // A second Ctrl-C does not wait for the step to end.
-        if raised.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    })
-    .context("no handler for Ctrl-C can be set")?;
-    Ok(flag)
 }
 
 fn print_json(

@@ -47,8 +47,17 @@ impl fmt::Display for Figures {
 
 /// The most memory this process has held, in bytes; known on Linux.
 pub fn peak_memory() -> Option<u64> {
+    status("VmHWM:")
+}
+
+/// The memory this process holds, in bytes; known on Linux.
+pub fn resident_memory() -> Option<u64> {
+    status("VmRSS:")
+}
+
+fn status(field: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 

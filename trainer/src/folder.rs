@@ -1,15 +1,13 @@
 //! A checkpoint folder in the released layout: configuration, tokenizer files, safetensors shards.
 
-use std::collections::BTreeSet;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::{DType, Device};
 use memmap2::Mmap;
-use serde_json::Value;
-use wethink_model::{Config, Loader, Model, check_shards};
+use wethink_model::{Config, GENERATION, INDEX, Loader, Model, check_shards, shard_names, stop_ids};
 use wethink_processor::Processor;
 
 /// The folder.
@@ -22,6 +20,18 @@ pub struct Folder {
 pub struct Shard {
     name: String,
     map: Mmap,
+}
+
+impl Shard {
+    /// Its file name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The whole file.
+    pub fn bytes(&self) -> &[u8] {
+        &self.map
+    }
 }
 
 impl Folder {
@@ -37,6 +47,11 @@ impl Folder {
         Ok(folder)
     }
 
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// A file of the folder, or `None` when it is absent.
     pub fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
         match std::fs::read(self.dir.join(name)) {
@@ -44,14 +59,6 @@ impl Folder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
-    }
-
-    fn json(&self, name: &str) -> Result<Option<Value>> {
-        let path = self.dir.join(name);
-        let Some(bytes) = self.read(name).with_context(|| path.display().to_string())? else {
-            return Ok(None);
-        };
-        serde_json::from_slice(&bytes).map(Some).with_context(|| format!("{}: not JSON", path.display()))
     }
 
     /// The model's shape.
@@ -69,27 +76,15 @@ impl Folder {
 
     /// Ids that end an answer: `generation_config.json` if it names any, else `config.json`.
     pub fn stop_ids(&self, config: &Config) -> Result<Vec<u32>> {
-        let generation = self.json("generation_config.json")?;
-        let Some(value) =
-            generation.as_ref().and_then(|json| json.get("eos_token_id")).filter(|v| !v.is_null())
-        else {
-            return Ok(config.eos_token_ids.clone());
-        };
-        let items = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-        let id = |item: &Value| item.as_u64().and_then(|id| u32::try_from(id).ok());
-        items.iter().map(id).collect::<Option<_>>().with_context(|| {
-            let path = self.dir.join("generation_config.json");
-            format!("{}: field `eos_token_id`: {value} is not a token id or a list of them", path.display())
-        })
+        let generation =
+            self.read(GENERATION).with_context(|| self.dir.join(GENERATION).display().to_string())?;
+        stop_ids(generation.as_deref(), config).with_context(|| self.dir.display().to_string())
     }
 
     /// Maps the shards named by `model.safetensors.index.json`, or the single `model.safetensors`.
     pub fn shards(&self) -> Result<Vec<Shard>> {
-        let index = "model.safetensors.index.json";
-        let names = match self.json(index)? {
-            Some(json) => shard_names(&json).with_context(|| self.dir.join(index).display().to_string())?,
-            None => BTreeSet::from(["model.safetensors".to_owned()]),
-        };
+        let index = self.read(INDEX).with_context(|| self.dir.join(INDEX).display().to_string())?;
+        let names = shard_names(index.as_deref()).with_context(|| self.dir.display().to_string())?;
         let missing: Vec<&str> =
             names.iter().map(String::as_str).filter(|name| !self.dir.join(name).is_file()).collect();
         if !missing.is_empty() {
@@ -132,49 +127,16 @@ impl Folder {
     }
 }
 
-/// The distinct files of a weight map. A name that leaves the folder is refused.
-fn shard_names(index: &Value) -> Result<BTreeSet<String>> {
-    let map =
-        index.get("weight_map").and_then(Value::as_object).context("field `weight_map`: not an object")?;
-    let mut names = BTreeSet::new();
-    for (tensor, file) in map {
-        let file = file.as_str().with_context(|| format!("field `weight_map.{tensor}`: not a file name"))?;
-        if Path::new(file).file_name().is_none_or(|name| name != file) {
-            bail!("field `weight_map.{tensor}`: `{file}` is not a plain file name");
-        }
-        names.insert(file.to_owned());
-    }
-    if names.is_empty() {
-        bail!("field `weight_map`: empty");
-    }
-    Ok(names)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn an_index_that_leaves_the_folder_is_refused() {
-        for file in ["../other.safetensors", "/etc/passwd", "a/b.safetensors", "..", ""] {
-            let error = shard_names(&json!({"weight_map": {"x": file}})).expect_err(file).to_string();
-            assert!(error.contains("plain file name"), "{error}");
-        }
-        let names = shard_names(&json!({"weight_map": {"x": "b", "y": "a", "z": "b"}})).expect("plain names");
-        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["a", "b"]);
-    }
-
-    #[test]
-    fn a_malformed_index_names_the_field() {
-        for (index, field) in [
-            (json!({}), "weight_map"),
-            (json!({"weight_map": []}), "weight_map"),
-            (json!({"weight_map": {}}), "weight_map"),
-            (json!({"weight_map": {"x": 3}}), "weight_map.x"),
-        ] {
-            let error = shard_names(&index).expect_err("malformed").to_string();
-            assert!(error.contains(field), "{error}");
-        }
-    }
+/// Writes a file beside its place and renames it, so that no reader meets half of it.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let part = path.with_added_extension("part");
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create(&part)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&part, path)
+    };
+    write()
+        .inspect_err(|_| drop(std::fs::remove_file(&part)))
+        .with_context(|| format!("{}: cannot be written", path.display()))
 }

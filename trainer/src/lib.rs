@@ -3,14 +3,28 @@
 //! Deliberately absent: anything of the browser, and any arithmetic of the model or the processor, which live in their own
 //! crates.
 
+pub mod answers;
 pub mod ask;
+pub mod data;
 pub mod device;
+pub mod eval;
+pub mod export;
 mod figures;
 pub mod folder;
+pub mod init;
+mod interrupt;
+pub mod judge;
+pub mod plan;
 pub mod preprocess;
 mod progress;
+pub mod scenes;
+pub mod score;
+pub mod sft;
+pub mod statistics;
 mod terminal;
 pub mod tokenize;
+pub mod train;
+pub mod verifier;
 pub mod verify;
 
 use std::process::ExitCode;
@@ -32,20 +46,44 @@ pub struct Cli {
 pub enum Command {
     /// Ask a question about pictures; the answer streams.
     Ask(ask::Args),
+    /// Supervised fine-tuning: a recipe to a run folder.
+    Sft(sft::Args),
+    /// What a recipe will train, hold and take, without loading a weight.
+    Plan(plan::Args),
+    /// A run's weights as a checkpoint in the released layout.
+    Export(export::Args),
+    /// Answer rows greedily and judge the answers by rule.
+    Eval(eval::Args),
     /// Texts to token ids and back, as JSON lines.
     Tokenize(tokenize::Args),
     /// A picture to the patches the model sees, as safetensors.
     Preprocess(preprocess::Args),
     /// Compare responses with truths by rule, as JSON lines.
     Verify(verify::Args),
+    /// Look at a dataset, judge, convert and divide it.
+    Data(data::Args),
+    /// Procedural rows with exact answers.
+    Scenes(scenes::Args),
+    /// A random checkpoint to train from.
+    Init(init::Args),
+    /// Score responses: by rule, and by a judge where no rule decides.
+    Score(Box<score::Args>),
 }
 
 /// Runs the command. Errors are printed by the caller; exit code 2 is misuse, 1 everything else that failed.
 pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Ask(args) => ask::run(&args),
+        Command::Sft(args) => sft::run(&args),
+        Command::Plan(args) => plan::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Eval(args) => eval::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),
         Command::Preprocess(args) => preprocess::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Data(args) => data::run(&args),
+        Command::Scenes(args) => scenes::run(&args),
+        Command::Init(args) => init::run(&args),
+        Command::Score(args) => score::run(&args),
     }
 }

@@ -1,17 +1,15 @@
 //! `trainer preprocess`: a picture as the model sees it.
 
-use std::fs::File;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Parser;
 use safetensors::{Dtype, tensor::TensorView};
 use wethink_processor::Patches;
 
 use crate::ask::picture;
-use crate::folder::Folder;
+use crate::folder::{Folder, write_whole};
 
 const EXAMPLE: &str = "\
 Example:
@@ -58,18 +56,4 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let bytes = safetensors::serialize(tensors, None)?;
     write_whole(&args.out, &bytes)?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Writes a file beside its place and renames it, so that no reader meets half of it.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let part = path.with_added_extension("part");
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&part)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&part, path)
-    };
-    write()
-        .inspect_err(|_| drop(std::fs::remove_file(&part)))
-        .with_context(|| format!("{}: cannot be written", path.display()))
 }

@@ -21,11 +21,11 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Ask the bundled model about a bundled picture; needs nothing but Rust
+    /// Build the site with its bundled model and serve it; installs what is missing or says how
     Demo {
-        /// The question
-        #[arg(long, default_value = "What is in the picture?")]
-        question: String,
+        /// Where it listens on this machine
+        #[arg(long, default_value_t = 8080)]
+        port: u16,
     },
     /// Format, lints and all tests, natively and for wasm32; installs what is missing or says how
     Test,
@@ -35,21 +35,22 @@ enum Command {
         #[arg(long)]
         out: PathBuf,
     },
-    /// Build the site and test it in Chromium, with the reference's known answers
+    /// Build the site and test it in Chromium, with the reference's known answers; part of `test`
     TestSite,
     /// Measure and print JSON
     Bench {
-        /// preprocess, model, kernels, reward or web; all but web when left out
+        /// preprocess, model, kernels, data, scenes, reward, web, or train (beside PyTorch, by the Python that
+        /// WETHINK_PYTHON names); all but the last two when left out
         suite: Option<String>,
     },
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Demo { question } => demo(&question),
+        Command::Demo { port } => site::serve(port),
         Command::Test => test(),
         Command::Site { out } => site::site(&out),
-        Command::TestSite => site::test(),
+        Command::TestSite => site::build().and_then(|()| site::test()),
         Command::Bench { suite } => bench(suite.as_deref()),
     };
     match result {
@@ -61,20 +62,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn demo(question: &str) -> Result<()> {
-    let tiny = "tests/fixtures/tiny-qwen2_5_vl";
-    eprintln!(
-        "The bundled model is a random Qwen2.5-VL of a million parameters: its words mean nothing, but picture, prompt and \
-         tokens go the way they go in the released one. The first build takes some minutes."
-    );
-    let (checkpoint, image) = (format!("{tiny}/checkpoint"), format!("{tiny}/images/coffee.png"));
-    let trainer = ["run", "--bin", "trainer", "--", "ask", "--device", "cpu", "--max-new-tokens", "60"];
-    let ask = ["--checkpoint", &checkpoint, "--image", &image, "--question", question];
-    steps::cargo(&[&trainer[..], &ask[..]].concat())
-}
-
 /// Libraries that build for the browser without a tensor library, and are cheap to check there.
-const WASM: [&str; 3] = ["wethink-processor", "wethink-reward", "wethink-shaders"];
+const WASM: [&str; 6] = [
+    "wethink-checker",
+    "wethink-data",
+    "wethink-processor",
+    "wethink-reward",
+    "wethink-scenes",
+    "wethink-shaders",
+];
 
 fn test() -> Result<()> {
     let mut steps = Steps::new();
@@ -82,22 +78,29 @@ fn test() -> Result<()> {
         tools::wasm_target()?;
         tools::software_vulkan()?;
         tools::chromium()?;
-        tools::node()?;
+        tools::node_packages(site::BROWSER_TESTS)?;
+        tools::trunk()?;
         tools::wasm_bindgen().map(drop)
     })?;
     steps.cargo("format", &["fmt", "--all", "--check"])?;
     steps.cargo("lints", &["clippy", "--all-targets", "--", "-D", "warnings"])?;
+    let checker = ["clippy", "-p", "wethink-checker", "--all-targets", "--", "-D", "warnings"];
+    steps.cargo("lints of the checker", &checker)?;
     let packages = WASM.iter().flat_map(|package| ["-p", package]);
     let wasm = ["clippy", "--lib", "--target", "wasm32-unknown-unknown"].into_iter().chain(packages);
     steps.cargo("lints, wasm32", &wasm.chain(["--", "-D", "warnings"]).collect::<Vec<_>>())?;
     // The command line is tested as a built binary: all targets are built first.
     steps.cargo("build", &["build", "--all-targets"])?;
     steps.cargo("tests", &["test", "--all-targets"])?;
-    steps.cargo("verdicts in WASM", &["test", "wasm_verdicts", "--", "--ignored"])?;
+    // Not among the default members: see the workspace's manifest.
+    steps.cargo("tests of the checker", &["test", "-p", "wethink-checker"])?;
+    steps.cargo("verdicts and scenes in WASM", &["test", "wasm_", "--", "--ignored"])?;
     if tools::starts("tint") {
         steps.cargo("kernels through tint", &["test", "tint_accepts_every_kernel", "--", "--ignored"])?;
     }
     steps.step("kernels in Chromium", kernels_in_chromium)?;
+    steps.step("site", site::build)?;
+    steps.step("site in Chromium", site::test)?;
     steps.summary();
     Ok(())
 }
@@ -115,13 +118,15 @@ fn kernels_in_chromium() -> Result<()> {
 
 fn bench(suite: Option<&str>) -> Result<()> {
     if suite == Some("web") {
-        return site::bench();
+        return site::build().and_then(|()| site::bench());
     }
     let rewards = ["run", "--quiet", "-p", "wethink-reward", "--example", "bench"];
     if suite == Some("reward") {
         return steps::cargo(&rewards);
     }
     let wanted = suite.map_or(Vec::new(), |suite| vec![suite]);
+    // The suite `data` measures the trainer as a built binary.
+    steps::cargo(&["build", "--quiet", "--bin", "trainer"])?;
     steps::cargo(&[&["run", "--quiet", "--bin", "bench", "--"], &wanted[..]].concat())?;
     if suite.is_none() { steps::cargo(&rewards) } else { Ok(()) }
 }

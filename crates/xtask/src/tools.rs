@@ -44,9 +44,9 @@ pub fn chromium() -> Result<()> {
     apt("chromium chromium-driver", "Chromium with its driver")
 }
 
-/// Node.js, which runs the verifier's WASM beside its native build.
-pub fn node() -> Result<()> {
-    if starts("node") { Ok(()) } else { apt("nodejs", "Node.js") }
+/// Node.js with npm, which runs the verifier's WASM beside its native build, and the tests of the site.
+fn node() -> Result<()> {
+    if starts("node") && starts("npm") { Ok(()) } else { apt("nodejs npm", "Node.js with npm") }
 }
 
 /// wasm-bindgen's tools at exactly the version in Cargo.lock, in the user's cache folder; returns their folder.
@@ -76,9 +76,7 @@ pub fn trunk() -> Result<PathBuf> {
 
 /// The packages that a folder's `package-lock.json` names, from the npm registry.
 pub fn node_packages(folder: &str) -> Result<()> {
-    if !starts("npm") {
-        bail!("Node.js with npm is missing; install it with your system's tools");
-    }
+    node()?;
     if root().join(folder).join("node_modules/.package-lock.json").is_file() {
         return Ok(());
     }

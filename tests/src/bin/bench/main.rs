@@ -2,8 +2,11 @@
 //!
 //! `bench` measures everything, `bench NAME` one suite. Nothing is asserted: times belong to a machine.
 
+mod data;
 mod kernels;
 mod model;
+mod scenes;
+mod train;
 
 use std::time::Instant;
 
@@ -12,22 +15,32 @@ use serde_json::{Map, Value, json};
 
 type Suite = (&'static str, fn() -> Result<Value>);
 
-const SUITES: [Suite; 3] =
-    [("preprocess", model::preprocess), ("model", model::model), ("kernels", kernels::kernels)];
+const SUITES: &[Suite] = &[
+    ("preprocess", model::preprocess),
+    ("model", model::model),
+    ("kernels", kernels::kernels),
+    ("data", data::data),
+    ("scenes", scenes::scenes),
+];
+
+/// Suites that need more than Rust: only by name.
+const BY_NAME: &[Suite] = &[("train", train::train)];
 
 fn main() -> Result<()> {
     let wanted = std::env::args().nth(1);
+    let all = || SUITES.iter().chain(BY_NAME);
     if let Some(name) = &wanted
-        && !SUITES.iter().any(|(suite, _)| suite == name)
+        && !all().any(|(suite, _)| suite == name)
     {
-        bail!("no suite `{name}`; there are: {}", SUITES.map(|(suite, _)| suite).join(", "));
+        let suites: Vec<&str> = all().map(|(suite, _)| *suite).collect();
+        bail!("no suite `{name}`; there are: {}", suites.join(", "));
     }
     let mut report = Map::new();
     report.insert("threads".into(), std::thread::available_parallelism()?.get().into());
-    for (suite, run) in SUITES {
-        if wanted.as_deref().is_none_or(|name| name == suite) {
-            report.insert(suite.into(), run()?);
-        }
+    let chosen = all().filter(|(suite, _)| wanted.as_deref() == Some(*suite));
+    let run: Vec<&Suite> = if wanted.is_some() { chosen.collect() } else { SUITES.iter().collect() };
+    for (suite, run) in run {
+        report.insert((*suite).into(), run()?);
     }
     println!("{}", serde_json::to_string_pretty(&report)?);
     Ok(())

@@ -1,0 +1,24 @@
+//! What every training recipe shares: samples, gradients, the optimizer, the run folder and its checkpoints.
+//!
+//! Algorithms are plain functions over parameters named as in the released layout, each a flat tensor: an optimizer need not
+//! know whether it moves a matrix or a norm, nor a checkpoint. The recipes themselves (`sft`) are stories of their own;
+//! nothing here calls them back.
+
+pub mod adamw;
+mod changes;
+pub mod feed;
+pub mod files;
+pub mod gradients;
+pub mod groups;
+pub mod journal;
+pub mod loss;
+pub mod memory;
+pub mod metrics;
+pub mod recipe;
+pub mod report;
+pub mod rows;
+pub mod samples;
+pub mod schedule;
+pub mod store;
+pub mod tensorboard;
+pub mod validation;

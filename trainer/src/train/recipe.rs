@@ -1,0 +1,411 @@
+//! A training run as one TOML file: read, changed by `--set`, checked, and written back with every value resolved.
+//!
+//! One file somewhat beyond the usual length: every field stands beside its default and its check.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use wethink_model::Config;
+
+use super::adamw::{Rate, Settings};
+use super::changes;
+use super::groups::Group;
+use super::loss::Loss;
+use super::schedule::{Shape, factor};
+
+/// A recipe of supervised fine-tuning.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Folder of the checkpoint to start from, in the released layout.
+    pub checkpoint: PathBuf,
+    /// Key of every random draw.
+    #[serde(default)]
+    pub seed: u64,
+    /// What is learned from.
+    pub data: Data,
+    /// Steps and batches.
+    pub train: Train,
+    /// AdamW.
+    #[serde(default)]
+    pub optimizer: Optimizer,
+    /// The course of the learning rate.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// What is trained, and how fast.
+    #[serde(default)]
+    pub groups: Groups,
+    /// Measurements on rows that are not trained on.
+    pub validation: Option<Validation>,
+    /// When the state is saved.
+    #[serde(default)]
+    pub save: Save,
+}
+
+/// Rows and how they become sequences.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// WeThink rows, JSON lines.
+    pub rows: PathBuf,
+    /// Folder that the rows' pictures are named from; the rows file's own when left out.
+    pub images: Option<PathBuf>,
+    /// Longest sequence in tokens, prompt and response together.
+    #[serde(default = "max_tokens")]
+    pub max_tokens: usize,
+    /// What becomes of longer ones. They are never cut: a cut picture is no picture.
+    #[serde(default)]
+    pub overlong: Overlong,
+    /// Enlarge pictures below this many pixels; the checkpoint's when left out.
+    pub min_pixels: Option<usize>,
+    /// Shrink pictures above this many pixels; the checkpoint's when left out.
+    pub max_pixels: Option<usize>,
+}
+
+/// What becomes of a sequence beyond `max_tokens`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Overlong {
+    /// It is left out and counted; the next row takes its place.
+    #[default]
+    Drop,
+    /// The run ends with the row's number.
+    Refuse,
+}
+
+/// Steps and batches.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Train {
+    /// Updates of the weights.
+    pub steps: u64,
+    /// Sequences of an update.
+    pub batch: usize,
+    /// Sequences computed at once: memory, never the result.
+    #[serde(default = "one")]
+    pub micro_batch: usize,
+    /// How targets count.
+    #[serde(default = "nll")]
+    pub loss: Loss,
+    /// The gradient's norm is kept within this.
+    #[serde(default = "clip")]
+    pub clip: f64,
+    /// Updates in a row that may be skipped for a loss or gradient that is no number; one more ends the run.
+    #[serde(default = "skips")]
+    pub max_skipped: u64,
+}
+
+/// AdamW.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Optimizer {
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+}
+
+impl Default for Optimizer {
+    fn default() -> Self {
+        Self { beta1: 0.9, beta2: 0.999, eps: 1e-8 }
+    }
+}
+
+/// The course of the learning rate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Schedule {
+    /// Its shape after warm-up.
+    pub shape: Shape,
+    /// Steps of linear warm-up.
+    pub warmup: u64,
+    /// Part of the rate that is left at the end.
+    pub floor: f64,
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self { shape: Shape::Cosine, warmup: 0, floor: 0.0 }
+    }
+}
+
+/// The five groups. A group that is left out is frozen.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Groups {
+    /// The vision tower without its merger.
+    pub vision: Option<Rates>,
+    /// The merger.
+    pub merger: Option<Rates>,
+    /// The token embedding, and the head where it is tied.
+    pub embeddings: Option<Rates>,
+    /// The layers of the language model.
+    pub language: Option<Rates>,
+    /// The head, where it is not tied.
+    pub head: Option<Rates>,
+}
+
+/// How a group is trained.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rates {
+    /// Learning rate at its highest.
+    pub learning_rate: f64,
+    /// Decoupled weight decay.
+    #[serde(default)]
+    pub weight_decay: f64,
+}
+
+/// Measurements on rows that are not trained on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Validation {
+    /// WeThink rows, JSON lines.
+    pub rows: PathBuf,
+    /// Steps between two measurements; the last step is always measured.
+    pub every: u64,
+    /// Rows that are answered greedily and judged by rule; 0 measures the loss alone.
+    #[serde(default)]
+    pub answers: usize,
+    /// The rows' own names of reward kinds, as `NAME=KIND`.
+    #[serde(default)]
+    pub reward_map: Vec<String>,
+    /// Tokens of an answer at most.
+    #[serde(default = "max_new_tokens")]
+    pub max_new_tokens: usize,
+    /// Measurements without a better one after which the run ends; 0 never ends it early.
+    #[serde(default)]
+    pub patience: u64,
+}
+
+/// When the state is saved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Save {
+    /// Steps between two checkpoints; the last step is always saved.
+    pub every: u64,
+    /// Checkpoints kept besides the best one.
+    pub keep: usize,
+}
+
+impl Default for Save {
+    fn default() -> Self {
+        Self { every: 100, keep: 2 }
+    }
+}
+
+fn max_tokens() -> usize {
+    4096
+}
+
+fn one() -> usize {
+    1
+}
+
+fn nll() -> Loss {
+    Loss::Nll
+}
+
+fn clip() -> f64 {
+    1.0
+}
+
+fn skips() -> u64 {
+    10
+}
+
+fn max_new_tokens() -> usize {
+    1000
+}
+
+impl Recipe {
+    /// Reads a recipe; `changes` are `key=value`, with the value in TOML or else taken as text.
+    ///
+    /// Paths are relative to the folder that the command runs in; [`Recipe::absolute`] fixes them.
+    pub fn read(path: &Path, changes: &[String]) -> Result<Self> {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).with_context(|| name.clone())?;
+        Self::parse(&text, changes).with_context(|| name)
+    }
+
+    /// As [`Recipe::read`], from the text.
+    pub fn parse(text: &str, changes: &[String]) -> Result<Self> {
+        let recipe: Self = changes::parse(text, changes)?;
+        recipe.check()?;
+        Ok(recipe)
+    }
+
+    fn check(&self) -> Result<()> {
+        let Self { data, train, optimizer, schedule, validation, save, .. } = self;
+        positive("train.steps", train.steps)?;
+        positive("train.batch", train.batch as u64)?;
+        positive("train.micro_batch", train.micro_batch as u64)?;
+        positive("data.max_tokens", data.max_tokens as u64)?;
+        positive("save.every", save.every)?;
+        positive("save.keep", save.keep as u64)?;
+        within("train.clip", train.clip, train.clip > 0.0, "positive")?;
+        within("optimizer.beta1", optimizer.beta1, (0.0..1.0).contains(&optimizer.beta1), "in [0, 1)")?;
+        within("optimizer.beta2", optimizer.beta2, (0.0..1.0).contains(&optimizer.beta2), "in [0, 1)")?;
+        within("optimizer.eps", optimizer.eps, optimizer.eps > 0.0, "positive")?;
+        within("schedule.floor", schedule.floor, (0.0..=1.0).contains(&schedule.floor), "in [0, 1]")?;
+        if let Some(validation) = validation {
+            positive("validation.every", validation.every)?;
+            positive("validation.max_new_tokens", validation.max_new_tokens as u64)?;
+        }
+        for (group, rates) in Group::ALL.into_iter().filter_map(|group| Some((group, self.rates(group)?))) {
+            let name = |field: &str| format!("groups.{}.{field}", group.name());
+            within(&name("learning_rate"), rates.learning_rate, rates.learning_rate >= 0.0, "0 or more")?;
+            within(&name("weight_decay"), rates.weight_decay, rates.weight_decay >= 0.0, "0 or more")?;
+        }
+        if Group::ALL.into_iter().all(|group| self.rates(group).is_none()) {
+            bail!("nothing is trained: write [groups.language] with a learning_rate, or another group");
+        }
+        Ok(())
+    }
+
+    /// How a group is trained; `None` when it is frozen.
+    pub fn rates(&self, group: Group) -> Option<Rates> {
+        match group {
+            Group::Vision => self.groups.vision,
+            Group::Merger => self.groups.merger,
+            Group::Embeddings => self.groups.embeddings,
+            Group::Language => self.groups.language,
+            Group::Head => self.groups.head,
+        }
+    }
+
+    /// Refuses what a checkpoint has no use for.
+    pub fn check_against(&self, config: &Config) -> Result<()> {
+        if config.tie_word_embeddings && self.groups.head.is_some() {
+            bail!(
+                "groups.head: this checkpoint's head is its embedding; leave the group out, [groups.embeddings] trains both"
+            );
+        }
+        Ok(())
+    }
+
+    /// The highest learning rate of a step, counted from 0.
+    pub fn highest_rate(&self, step: u64) -> f64 {
+        Group::ALL.into_iter().map(|group| self.rate_at(step, group).learning_rate).fold(0.0, f64::max)
+    }
+
+    /// What every learning rate is multiplied by at a step, counted from 0.
+    pub fn factor(&self, step: u64) -> f64 {
+        let Schedule { shape, warmup, floor } = self.schedule;
+        factor(shape, step, self.train.steps, warmup, floor)
+    }
+
+    /// What the optimizer does with a group's parameters at a step, counted from 0.
+    pub fn rate_at(&self, step: u64, group: Group) -> Rate {
+        let rates = self.rates(group).unwrap_or(Rates { learning_rate: 0.0, weight_decay: 0.0 });
+        Rate { learning_rate: rates.learning_rate * self.factor(step), weight_decay: rates.weight_decay }
+    }
+
+    /// The same with paths that hold in whatever folder a command runs.
+    pub fn absolute(mut self) -> Result<Self> {
+        let paths = [Some(&mut self.checkpoint), Some(&mut self.data.rows), self.data.images.as_mut()];
+        let validation = self.validation.as_mut().map(|validation| &mut validation.rows);
+        for path in paths.into_iter().chain([validation]).flatten() {
+            *path = std::path::absolute(&*path).with_context(|| path.display().to_string())?;
+        }
+        Ok(self)
+    }
+
+    /// The optimizer's settings.
+    pub fn settings(&self) -> Settings {
+        let Optimizer { beta1, beta2, eps } = self.optimizer;
+        Settings { beta1, beta2, eps }
+    }
+
+    /// The recipe with every value, as it is kept in the run folder.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string_pretty(self).context("the recipe cannot be written as TOML")
+    }
+}
+
+fn positive(field: &str, value: u64) -> Result<()> {
+    if value == 0 { bail!("{field} is 0; it must be at least 1") } else { Ok(()) }
+}
+
+fn within(field: &str, value: f64, sound: bool, range: &str) -> Result<()> {
+    if sound && value.is_finite() { Ok(()) } else { bail!("{field} is {value}; it must be {range}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use toml::{Table, Value};
+
+    const LEAST: &str = "checkpoint = 'c'\n[data]\nrows = 'r.jsonl'\n[train]\nsteps = 10\nbatch = 4\n\
+        [groups.language]\nlearning_rate = 1e-5\n";
+
+    fn changed(changes: &[&str]) -> Result<Recipe> {
+        Recipe::parse(LEAST, &changes.iter().map(|&change| change.to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn what_is_written_back_is_complete_and_reads_the_same() {
+        let recipe = changed(&["validation.rows=v.jsonl", "validation.every=5"]).expect("sound");
+        let text = recipe.to_toml().expect("TOML");
+        for field in ["beta1", "warmup", "clip", "max_tokens", "overlong", "seed", "keep", "patience"] {
+            assert!(text.contains(field), "{field} is missing from\n{text}");
+        }
+        assert_eq!(Recipe::parse(&text, &[]).expect("sound"), recipe);
+    }
+
+    #[test]
+    fn values_outside_their_range_name_the_field() {
+        for change in [
+            "train.steps=0",
+            "train.batch=0",
+            "train.micro_batch=0",
+            "train.clip=0",
+            "train.clip=nan",
+            "optimizer.beta2=1.0",
+            "optimizer.eps=-1e-8",
+            "schedule.floor=2.0",
+            "groups.language.learning_rate=-1.0",
+            "groups.language.weight_decay=inf",
+            "save.every=0",
+        ] {
+            let error = format!("{:#}", changed(&[change]).expect_err(change));
+            let field = change.split('=').next().expect("a key");
+            assert!(error.contains(field), "{change}: {error}");
+        }
+        assert!(Recipe::parse(&LEAST.replace("[groups.language]\nlearning_rate = 1e-5\n", ""), &[]).is_err());
+    }
+
+    fn keys(table: &Table, path: &str, all: &mut Vec<String>) {
+        for (key, value) in table {
+            match value {
+                Value::Table(inner) => keys(inner, &format!("{path}{key}."), all),
+                _ => all.push(format!("{path}{key}")),
+            }
+        }
+    }
+
+    #[test]
+    fn shipped_recipes_are_complete_and_begin_with_their_command() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
+        let mut seen = 0;
+        for entry in std::fs::read_dir(folder).expect("the recipes") {
+            let path = entry.expect("an entry").path();
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            let text = std::fs::read_to_string(&path).expect("text");
+            let first = text.lines().next().expect("a line");
+            assert!(first.starts_with(&format!("# trainer sft trainer/recipes/{name} ")), "{name}: {first}");
+            let recipe = Recipe::read(&path, &[]).expect("a sound recipe");
+            let (mut given, mut all) = (Vec::new(), Vec::new());
+            keys(&text.parse().expect("TOML"), "", &mut given);
+            keys(&recipe.to_toml().expect("TOML").parse().expect("TOML"), "", &mut all);
+            for key in all {
+                assert!(given.contains(&key), "{name} leaves {key} to its default");
+            }
+            seen += 1;
+        }
+        assert!(seen > 0, "no recipes");
+    }
+}

@@ -1,0 +1,146 @@
+//! `report.html`: a run's curves and answers on one page, without scripts, from the files of the run alone.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use plotters::prelude::*;
+use serde_json::Value;
+
+use super::metrics;
+use super::rows::Rows;
+use crate::folder::write_whole;
+
+/// Answers shown.
+const SHOWN: usize = 12;
+
+const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}\
+    svg{max-width:100%;height:auto}img{max-width:16rem;max-height:16rem;display:block}\
+    article{border-top:1px solid #ccc;padding:1rem 0}pre{white-space:pre-wrap;background:#f4f4f4;padding:.5rem}";
+
+/// Writes the page of a run. `held_out` are the rows that `answers.jsonl` counts by.
+pub fn write(run: &Path, held_out: Option<&Rows>) -> Result<()> {
+    let lines = metrics::read(&run.join("metrics.jsonl"))?;
+    let answers = metrics::read(&run.join("answers.jsonl"))?;
+    let name = run.file_name().unwrap_or_default().to_string_lossy();
+    let mut page = format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{0}</title><style>{STYLE}</style><h1>{0}</h1>\n",
+        escaped(&name)
+    );
+    for (title, pointers) in [
+        ("Loss", &["/loss", "/validation/loss"][..]),
+        ("Share of answers accepted", &["/validation/accuracy"]),
+        ("Norm of the gradient", &["/norm"]),
+        ("Tokens per second", &["/tokens_per_second"]),
+    ] {
+        let curves: Vec<Vec<(f64, f64)>> = pointers.iter().map(|pointer| curve(&lines, pointer)).collect();
+        if curves.iter().any(|curve| !curve.is_empty()) {
+            writeln!(page, "<h2>{title}</h2>\n{}", plot(pointers, &curves)?)?;
+        }
+    }
+    let last = answers.last().map(|answer| answer["step"].clone());
+    let shown = answers.iter().filter(|answer| Some(&answer["step"]) == last.as_ref()).take(SHOWN);
+    for (place, answer) in shown.enumerate() {
+        if place == 0 {
+            writeln!(page, "<h2>Answers after step {}</h2>", answer["step"])?;
+        }
+        article(&mut page, answer, held_out)?;
+    }
+    let recipe = std::fs::read_to_string(run.join("recipe.toml")).context("recipe.toml")?;
+    writeln!(page, "<h2>Recipe</h2><pre>{}</pre></html>", escaped(&recipe))?;
+    write_whole(&run.join("report.html"), page.as_bytes())
+}
+
+fn article(page: &mut String, answer: &Value, held_out: Option<&Rows>) -> Result<()> {
+    let text = |field: &str| escaped(answer[field].as_str().unwrap_or_default());
+    let verdict = if answer["accepted"] == true { "accepted" } else { "not accepted" };
+    writeln!(page, "<article><h3>Row {}: {verdict}</h3>", answer["row"])?;
+    let row = answer["row"].as_u64().map(|row| row as usize);
+    if let Some((rows, row)) = held_out.zip(row).filter(|(rows, row)| *row < rows.len()) {
+        for file in rows.picture_files(row) {
+            writeln!(page, "<img alt=\"\" src=\"{}\">", escaped(&file.display().to_string()))?;
+        }
+        writeln!(page, "<p>{}</p>", escaped(&rows.row(row).problem))?;
+    }
+    Ok(writeln!(page, "<pre>{}</pre><p>Truth: {}</p></article>", text("response"), text("truth"))?)
+}
+
+/// (step, value) of every line that has a number there.
+fn curve(lines: &[Value], pointer: &str) -> Vec<(f64, f64)> {
+    let point = |line: &Value| Some((line["step"].as_f64()?, line.pointer(pointer)?.as_f64()?));
+    lines.iter().filter_map(point).filter(|(_, y)| y.is_finite()).collect()
+}
+
+fn plot(names: &[&str], curves: &[Vec<(f64, f64)>]) -> Result<String> {
+    let points = || curves.iter().flatten();
+    let end = points().fold(1.0, |end: f64, (x, _)| end.max(*x));
+    let low = points().fold(f64::INFINITY, |low, (_, y)| low.min(*y));
+    let high = points().fold(f64::NEG_INFINITY, |high, (_, y)| high.max(*y));
+    let margin = (0.05 * (high - low)).max(1e-9);
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, (900, 320)).into_drawing_area();
+        let failed = |error: &dyn std::fmt::Display| anyhow::anyhow!("a curve cannot be drawn: {error}");
+        let mut chart = ChartBuilder::on(&area)
+            .margin(8)
+            .x_label_area_size(28)
+            .y_label_area_size(64)
+            .build_cartesian_2d(0.0..end, low - margin..high + margin)
+            .map_err(|e| failed(&e))?;
+        chart.configure_mesh().light_line_style(TRANSPARENT).draw().map_err(|e| failed(&e))?;
+        for (index, (name, curve)) in names.iter().zip(curves).enumerate().filter(|(_, (_, c))| !c.is_empty())
+        {
+            let colour = if index == 0 { BLUE } else { RED };
+            chart
+                .draw_series(LineSeries::new(curve.iter().copied(), &colour))
+                .map_err(|e| failed(&e))?
+                .label(name.trim_start_matches('/').replace('/', " "))
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour));
+        }
+        chart.configure_series_labels().border_style(TRANSPARENT).draw().map_err(|e| failed(&e))?;
+        area.present().map_err(|e| failed(&e))?;
+    }
+    Ok(svg)
+}
+
+/// Text as HTML shows it; safe in attributes too.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out += "&amp;",
+            '<' => out += "&lt;",
+            '>' => out += "&gt;",
+            '"' => out += "&quot;",
+            '\'' => out += "&#39;",
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_page_shows_curves_and_answers_as_text() {
+        let run = tempfile::tempdir().expect("a folder");
+        let write_file = |name: &str, text: &str| std::fs::write(run.path().join(name), text).expect(name);
+        let lines = [
+            json!({"step": 1, "loss": 3.0, "norm": 2.0, "tokens_per_second": 10.0}),
+            json!({"step": 2, "loss": null, "norm": 1.0, "tokens_per_second": 11.0}),
+            json!({"step": 2, "validation": {"loss": 2.5, "accuracy": 0.5}}),
+        ];
+        write_file("metrics.jsonl", &lines.map(|line| format!("{line}\n")).concat());
+        let answer = json!({"step": 2, "row": 0, "accepted": true, "response": "<script>a</script>", "truth": "1 < 2"});
+        write_file("answers.jsonl", &format!("{answer}\n"));
+        write_file("recipe.toml", "seed = 1\n");
+        write(run.path(), None).expect("written");
+        let page = std::fs::read_to_string(run.path().join("report.html")).expect("the page");
+        assert_eq!(page.matches("<svg").count(), 4);
+        assert!(page.contains("&lt;script&gt;") && !page.contains("<script"), "{page}");
+        assert!(page.contains("1 &lt; 2") && page.contains("seed = 1"));
+    }
+}
