@@ -1,4 +1,4 @@
-// Figures of the built site in Chromium, on WebGPU and on the CPU, as one JSON object.
+// Figures of the built site in Chromium, on WebGPU and on the CPU, as one JSON object; `node bench.js rewards` for the rewards alone.
 
 import { readFile, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
@@ -67,6 +67,51 @@ async function measure(device, webgpu) {
   }
 }
 
-const files = await weight();
-const runs = [await measure("webgpu", true), await measure("cpu", false)];
-console.log(JSON.stringify({ files, runs }, null, 2));
+/** Rows per second of the reward checker's worker: reading JSON lines, scoring them, and showing those that hold a word. */
+async function rewards(count) {
+  const server = await serve();
+  const browser = await launch({ webgpu: false });
+  try {
+    const { page } = await open(browser, `${server.site}blank.html`);
+    return await page.evaluate(async (count) => {
+      const { Rewards } = await import("./wethink-rewards-client.js");
+      const kinds = [["math", "\\frac{3}{4}", "$\\boxed{0.75}$"], ["number", "42", "42 apples"], ["mcq", "B", "(B)"], ["text", "a cat", "The cat"]];
+      const row = (i) => {
+        const [kind, gold, answer] = kinds[i % kinds.length];
+        const pred = `<think>\n${"step by step ".repeat(40)}${i}\n</think>\n<answer>\n${answer}\n</answer>`;
+        return JSON.stringify({ id: i, kind, problem: `Question ${i}?`, gold, pred });
+      };
+      const file = new File([Array.from({ length: count }, (_, i) => row(i)).join("\n")], "rows.jsonl");
+      const worker = new Rewards();
+      const timed = async (name, ...args) => {
+        const since = performance.now();
+        const result = await worker.call(name, args);
+        return [result, (performance.now() - since) / 1000];
+      };
+      await timed("examine", "{}", {});
+      const [{ guess }, opening] = await timed("open", file);
+      const [{ rows }, reading] = await timed("load", { columns: guess });
+      const [, scoring] = await timed("rescore", null);
+      const [, searching] = await timed("filter", { text: "question 4" });
+      worker.end();
+      return {
+        rows,
+        bytes: file.size,
+        read_rows_per_second: Math.round(rows / (opening + reading)),
+        scored_rows_per_second: Math.round(rows / scoring),
+        searched_rows_per_second: Math.round(rows / searching),
+      };
+    }, count);
+  } finally {
+    await browser.close();
+    await server.close();
+  }
+}
+
+const figures = { rewards: await rewards(100_000) };
+// The rewards alone take seconds; the model takes minutes.
+if (process.argv[2] !== "rewards") {
+  figures.files = await weight();
+  figures.runs = [await measure("webgpu", true), await measure("cpu", false)];
+}
+console.log(JSON.stringify(figures, null, 2));

@@ -1,7 +1,11 @@
 // Headless Chromium, with or without WebGPU, and the things a page must never do while a test looks.
 
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
+
+const AXE = await readFile(fileURLToPath(import.meta.resolve("axe-core/axe.min.js")), "utf8");
 
 const FLAGS = [
   "--use-fake-device-for-media-stream",
@@ -44,4 +48,15 @@ export async function open(browser, url, options = {}) {
 /** A checkpoint may hold its template in either of two files; the browser itself reports that the first is absent. */
 function expected(message) {
   return /404/.test(message.text()) && message.location().url.endsWith("chat_template.jinja");
+}
+
+/** Fails on what keeps people out who use a screen reader, a keyboard or large type: axe-core's rules, WCAG 2.2 AA. */
+export async function accessible(page) {
+  await page.evaluate(AXE);
+  const { violations } = await page.evaluate(() => {
+    const runOnly = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
+    return globalThis.axe.run(document, { runOnly });
+  });
+  const found = violations.map(({ id, help, nodes }) => `${id}: ${help}: ${nodes.map(({ html }) => html).join(" | ")}`);
+  assert.deepEqual(found, []);
 }

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, afterEach, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { launch, open } from "./browser.js";
+import { accessible, launch, open } from "./browser.js";
 import { serve } from "./server.js";
 
 // The site's own model is this repository's, whatever set the other tests are given.
@@ -29,9 +29,9 @@ afterEach(async () => {
 });
 
 /** A test of the page. A software GPU is slow, so it is used where the GPU is the point. */
-function person(name, body, device = "cpu") {
+function person(name, body, device = "cpu", options = {}) {
   test(name, async () => {
-    view = await open(browsers[device], server.site, { permissions: ["camera"] });
+    view = await open(browsers[device], server.site, { permissions: ["camera"], ...options });
     ({ page } = view);
     await body();
   });
@@ -144,6 +144,39 @@ person("stop keeps what came; a broken picture is named; the chat goes on", asyn
   view.quiet();
 });
 
+for (const colorScheme of ["light", "dark"]) {
+  const options = { colorScheme, viewport: { width: 390, height: 844 } };
+  person(`every state is accessible and fits 390 px, ${colorScheme}`, async () => {
+    const look = async () => {
+      await accessible(page);
+      assert.equal(await page.evaluate(() => Math.max(0, document.documentElement.scrollWidth - innerWidth)), 0);
+    };
+    await page.locator("progress").waitFor();
+    await look();
+    await ready();
+    await page.getByRole("button", { name: "A bar chart of rainfall" }).click();
+    await attached().first().waitFor();
+    await question().fill("In which month did it rain most?");
+    await page.locator("#settings summary").click();
+    await page.getByText("Another model or device").click();
+    await look();
+    await set("Longest answer, in tokens", "30");
+    await page.getByRole("button", { name: "Ask", exact: true }).click();
+    await page.locator(".turn .raw").waitFor();
+    await look();
+    await finished();
+    await look();
+    await page.getByRole("button", { name: "Camera" }).click();
+    await page.getByRole("button", { name: "Take the picture" }).waitFor();
+    await look();
+    await page.keyboard.press("Escape");
+    await page.getByLabel("Address of a checkpoint folder").fill(`${server.origin}/nowhere/`);
+    await page.getByRole("button", { name: "Load", exact: true }).click();
+    await page.locator(".model .error").waitFor();
+    await look();
+  }, "cpu", options);
+}
+
 person("wrong settings are named before anything is asked", async () => {
   await ready();
   await set("Top p", "2");
@@ -168,7 +201,7 @@ describe("models", () => {
     assert.equal(await page.locator(".status .badge").textContent(), "CPU");
     const held = page.locator(".cache li");
     await held.nth(1).waitFor();
-    assert.match((await held.allTextContents()).join(), /checkpoint\/ \d\.\d MB/);
+    assert.match((await held.allTextContents()).join(), /checkpoint\/ \d+\.\d MB/);
     await page.getByRole("button", { name: "Clear everything" }).click();
     await page.getByText("Nothing.").waitFor();
   });

@@ -1,4 +1,4 @@
-// Screenshots of every state of the page, wide and narrow, light and dark, for people to look at: `node screens.js DIR`.
+// Screenshots of every state of the pages, wide and narrow, light and dark, for people to look at: `node screens.js DIR`.
 
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -10,7 +10,7 @@ await mkdir(out, { recursive: true });
 const server = await serve();
 const browser = await launch({ webgpu: false });
 
-/** The states, each reached from the one before it. */
+/** The states of the ask page, each reached from the one before it. */
 const STATES = [
   ["loading", (page) => page.locator("progress").waitFor()],
   ["ready", (page) => page.locator(".status .badge").waitFor({ timeout: 120_000 })],
@@ -49,16 +49,95 @@ const STATES = [
   }],
 ];
 
+/** The reward checker's, on its own page. */
+const CHECKER = [
+  ["check-case", (page) => page.locator(".outcome-pane .badge").waitFor()],
+  ["check-rows", async (page) => {
+    await page.getByRole("button", { name: "Try the examples" }).click();
+    await page.locator(".shot img").waitFor();
+  }],
+  ["check-labelled", async (page) => {
+    await page.getByLabel("Your name").fill("kim");
+    await page.locator(".rows").focus();
+    for (const key of "aarraajjjraaauarajj") await page.keyboard.press(key);
+    await page.keyboard.press("n");
+    await page.keyboard.type("read off the axis");
+    await page.keyboard.press("Escape");
+    await page.getByText("15 of 42 labelled").waitFor();
+    await page.locator(".saved").waitFor();
+  }],
+  ["check-mathematics", async (page) => {
+    await page.locator(".rows").focus();
+    await page.getByLabel("Find").fill("begin{pmatrix}");
+    await page.locator(".detail .reply math mtable").waitFor();
+    await page.locator(".rows").focus();
+    await page.keyboard.press("t");
+  }],
+  ["check-hostile", async (page) => {
+    await page.getByLabel("Find").fill("What is written there?");
+    await page.locator(".detail .reply").filter({ hasText: "<script>" }).waitFor();
+  }],
+  ["check-zoom", async (page) => {
+    await page.getByLabel("Find").fill("how much rain fell");
+    await page.locator(".shot img").waitFor();
+    await page.getByRole("button", { name: /^Zoom/ }).click();
+  }],
+  ["check-help", async (page) => {
+    await page.keyboard.press("Escape");
+    await page.getByRole("button", { name: "Show all" }).click();
+    await page.locator(".rows").focus();
+    await page.keyboard.press("?");
+  }],
+  ["check-compared", async (page) => {
+    await page.keyboard.press("Escape");
+    const lines = Array.from({ length: 12 }, (_, i) => `{"id": "example-${String(i + 1).padStart(2, 0)}", "label": "${i % 4 ? "accept" : "reject"}", "annotator": "lee", "note": "sure"}`);
+    const buffer = Buffer.from(lines.join("\n") + "\nbroken");
+    await page.getByLabel("Compare with labels").setInputFiles({ name: "lee.jsonl", mimeType: "text/plain", buffer });
+    await page.getByText("labels of lee found their rows").first().waitFor();
+    await page.getByRole("button", { name: "Show differences" }).click();
+    await page.locator(".detail").getByText("lee:").waitFor();
+  }],
+  ["check-policy", async (page) => {
+    await page.getByRole("button", { name: "Stop comparing" }).click();
+    await page.getByText("Kinds and policy").last().click();
+  }],
+  ["check-columns", async (page) => {
+    const buffer = Buffer.from("Frage,Wahrheit,Modell\nWie viele?,3,drei\nzu,viele,Zellen,hier\n");
+    await page.getByLabel("Open rows").setInputFiles({ name: "tabelle.csv", mimeType: "text/csv", buffer });
+    await page.getByText("Say which column is").waitFor();
+  }],
+  ["check-broken", async (page) => {
+    await page.locator(".columns").getByLabel("Reply", { exact: true }).selectOption("Modell");
+    await page.locator(".columns").getByLabel("Truth").selectOption("Wahrheit");
+    await page.getByLabel("Kind of rows that name none").selectOption("count");
+    await page.getByRole("button", { name: "Read the rows" }).click();
+    await page.getByText("1 line is broken").click();
+  }],
+  ["check-failed", async (page) => {
+    await page.getByLabel("Open rows").setInputFiles({ name: "empty.jsonl", mimeType: "text/plain", buffer: Buffer.from("") });
+    await page.getByText("empty.jsonl: no rows").first().waitFor();
+  }],
+];
+
+// States of one page alone: `node screens.js DIR check`.
+const only = process.argv[3];
+const PAGES = [["#/ask", STATES], ["#/check", CHECKER]].filter(([hash]) => !only || hash === `#/${only}`);
+
 for (const [size, viewport] of [["wide", { width: 1280, height: 900 }], ["narrow", { width: 390, height: 844 }]]) {
   for (const colorScheme of ["light", "dark"]) {
-    const { page, context } = await open(browser, server.site, { viewport, colorScheme, permissions: ["camera"] });
-    for (const [state, reach] of STATES) {
-      await reach(page);
-      const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-      if (overflow > 0) console.log(`${state} ${size}: ${overflow} px too wide`);
-      await page.screenshot({ path: join(out, `${state}-${size}-${colorScheme}.png`), fullPage: state !== "camera" });
+    for (const [hash, states] of PAGES) {
+      const options = { viewport, colorScheme, permissions: ["camera"] };
+      const { page, context } = await open(browser, server.site + hash, options);
+      for (const [state, reach] of states) {
+        await reach(page);
+        const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+        if (overflow > 0) console.log(`${state} ${size}: ${overflow} px too wide`);
+        // A dialog stands in the middle of what is in sight.
+        const fullPage = (await page.locator("dialog[open]").count()) === 0;
+        await page.screenshot({ path: join(out, `${state}-${size}-${colorScheme}.png`), fullPage });
+      }
+      await context.close();
     }
-    await context.close();
   }
 }
 await browser.close();

@@ -27,7 +27,7 @@ const TYPES = {
 const BLANK = `<!doctype html><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self' https: http://localhost:* blob:; object-src 'none'"><link rel="icon" href="icon.svg"><title>blank</title>`;
 
 /**
- * Serves the site below `/a/sub path/` and the known answers below `/fixtures/`. `requests` are the paths asked for; a
+ * Serves the site below `/a/sub path/` and the known answers below `/fixtures/`. `requests` are the paths whose contents were asked for; a
  * function put into `broken` under the end of a path answers it instead.
  */
 export async function serve() {
@@ -35,7 +35,7 @@ export async function serve() {
   const broken = new Map();
   const server = createServer(async (request, response) => {
     const path = decodeURIComponent(new URL(request.url, "http://host").pathname);
-    requests.push(path);
+    if (request.method === "GET") requests.push(path);
     for (const [end, answer] of broken) {
       if (path.endsWith(end)) return answer(response, file(path));
     }
@@ -50,8 +50,10 @@ export async function serve() {
       return;
     }
     const type = TYPES[extname(target)] ?? "application/octet-stream";
-    response.writeHead(200, { "content-type": type, "content-length": found.size });
-    createReadStream(target).pipe(response);
+    const headers = { "content-type": type, "content-length": found.size, "last-modified": found.mtime.toUTCString() };
+    response.writeHead(200, headers);
+    if (request.method === "HEAD") response.end();
+    else createReadStream(target).pipe(response);
   });
   await new Promise((ready) => server.listen(0, "127.0.0.1", ready));
   const origin = `http://127.0.0.1:${server.address().port}`;

@@ -1,7 +1,7 @@
 // Where a checkpoint's files come from, and the cache they stay in.
 //
 // Small files come from the network every time and from the cache when there is no network, so that a changed checkpoint is
-// noticed. Weights come from the cache when they are there. Nothing here holds a file of weights in memory: it goes from
+// noticed. Weights come from the cache when they are there and the server still tells the same of them. Nothing here holds a file of weights in memory: it goes from
 // the network to the cache, and from there piece by piece to the engine.
 
 const CACHE = "wethink-checkpoints-1";
@@ -127,7 +127,7 @@ export class Source {
     const url = this.#address(name);
     const cache = await openCache();
     const held = await cache?.match(url);
-    if (held) return held;
+    if (held && !(await changed(url, held))) return held;
     const response = await request(url);
     if (!response || !cache) return response;
     const [counted, transfer] = count(response, (loaded) =>
@@ -143,6 +143,21 @@ export class Source {
     }
     return cache.match(url);
   }
+}
+
+/** What tells one version of a file from another, as far as a server lets a page see it. */
+const VALIDATORS = ["etag", "last-modified", "content-length"];
+
+/** Whether the server now tells something else of a file than when it was put into the cache. */
+async function changed(url, held) {
+  let now;
+  try {
+    now = await fetch(url, { method: "HEAD", cache: "no-cache" });
+  } catch {
+    return false;
+  }
+  const differs = (name) => held.headers.has(name) && now.headers.has(name) && held.headers.get(name) !== now.headers.get(name);
+  return now.ok && VALIDATORS.some(differs);
 }
 
 async function request(url) {
@@ -190,8 +205,8 @@ function count(response, onBytes) {
       controller.enqueue(piece);
     },
   });
-  const length = size(response);
-  const headers = length === undefined ? {} : { "content-length": String(length) };
+  const told = VALIDATORS.filter((name) => name !== "content-length" || size(response) !== undefined);
+  const headers = told.filter((name) => response.headers.has(name)).map((name) => [name, response.headers.get(name)]);
   return [new Response(response.body.pipeThrough(counter), { headers }), transfer];
 }
 

@@ -38,7 +38,7 @@ const calls = {
       await new Promise(nextTask);
       return !aborted.has(id);
     };
-    return JSON.parse(await engine.ask(JSON.stringify(request), pictures, turn));
+    return engine.ask(request, pictures, turn);
   },
 };
 

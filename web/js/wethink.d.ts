@@ -10,7 +10,7 @@ export interface Message {
 /**
  * What went wrong:
  * `not-found` a file of the checkpoint is missing; `network` a file cannot be fetched; `checkpoint` a file is broken or
- * does not fit the others; `picture` a picture cannot be read; `request` messages or options are wrong; `memory` there is
+ * does not fit the others; `picture` a picture cannot be read; `request` messages, options or a row to verify are wrong; `memory` there is
  * too little; `device` the device fails; `device-lost` it went away; `unloaded` the model was unloaded; `aborted` loading
  * was stopped; `internal` a fault of the engine.
  */
@@ -150,3 +150,113 @@ export class WeThink {
   /** Ends the worker and frees its memory; whatever is being asked fails with `unloaded`. */
   unload(): void;
 }
+
+/** How a response is compared with its truth. */
+export type Kind =
+  | "math"
+  | "number"
+  | "count"
+  | "mcq"
+  | "yes_no"
+  | "text"
+  | "anls"
+  | "edit_ratio"
+  | "cer"
+  | "wer"
+  | "f1"
+  | "relaxed"
+  | "vqa"
+  | "box"
+  | "boxes"
+  | "point"
+  | "format"
+  | "open";
+
+/** The switches of a row; all may be left out. */
+export interface RewardOptions {
+  /** Where the answer may stand: anywhere, in the last `\boxed{}`, in the one `<answer>`, or after `</think>`. */
+  extract?: "any" | "boxed" | "answer_tag" | "after_think";
+  /** Numbers: relative tolerance. Points: the radius. */
+  tolerance?: number;
+  units?: "optional" | "required" | "ignore";
+  percent?: "either" | "exact" | "dropped";
+  /** Letters' case matters. */
+  case?: boolean;
+  /** Score from which a graded kind accepts; for `cer` and `wer` the error rate up to which it does. */
+  threshold?: number;
+  /** When a `text` equals a truth. */
+  match?: "normalised" | "exact" | "contains";
+  iou?: "iou" | "giou";
+  /** `anls` divides by the lengths as written. */
+  raw_length?: boolean;
+  match_types?: ("latex" | "expr" | "string")[];
+  /** Decimals of a comparison with a written decimal. */
+  precision?: number;
+  strict?: boolean;
+  allow_set_relation_comp?: boolean;
+}
+
+/** A row, as in a file of `trainer verify`: kind, truth, response. Other fields are left alone. */
+export interface RewardRecord {
+  kind: Kind;
+  /** The truth; a list of texts is several truths, any of which may be equalled. */
+  gold?: unknown;
+  golds?: unknown[];
+  /** The response, whole. */
+  pred: string;
+  /** Options of a choice: texts lettered in order, or letters with their texts. */
+  choices?: string[] | Record<string, string>;
+  opts?: RewardOptions;
+  [other: string]: unknown;
+}
+
+/** What the rule says, in the words of `trainer verify`. */
+export interface Verdict {
+  /** `unsure` is for a judge; the others are final. */
+  verdict: "accept" | "reject" | "unsure";
+  /** In [0, 1]. */
+  score: number;
+  /** Why: `equal`, `different`, `empty`, `unreadable` and so on. */
+  reason: string;
+  /** Which rule decided. */
+  tier: string;
+  /** Both sides as the rule understood them. */
+  gold_normal: string;
+  pred_normal: string;
+  /** Where the answer stands in `pred`, for `slice`. */
+  span: [number, number] | null;
+  /** Steps spent; bounded. */
+  fuel: number;
+}
+
+/** How parts make a reward; what is left out is WeThink's: 0.7 · accuracy + 0.3 · format. */
+export interface Policy {
+  accuracy?: number;
+  format?: number;
+  /** Format earns only where the answer is accepted. */
+  format_only_when_right?: boolean;
+  /** Most that a judge's accept is worth; the rule alone never asks one. */
+  judge_cap?: number;
+  /** Full penalty from `limit` tokens on, growing over `margin` tokens before. */
+  overlong?: { limit: number; margin: number; weight: number } | null;
+  /** Penalty for repeated n-grams of words. */
+  repetition?: { n: number; weight: number } | null;
+}
+
+/** A reward and its parts. */
+export interface Score {
+  /** The weighted sum; null where a judge must be heard. */
+  reward: number | null;
+  accuracy: number;
+  format: number;
+  /** At most 0. */
+  overlong: number;
+  /** At most 0. */
+  repetition: number;
+  verdict: Verdict;
+}
+
+/** Compares a response with its truth by rule, on this machine. Fails with `request` if the row is wrong, never because of the response. */
+export function verify(record: RewardRecord): Promise<Verdict>;
+/** As `verify`, and weighs the parts. `tokens` is the response's length, for `overlong`. */
+export function score(record: RewardRecord, policy?: Policy, tokens?: number): Promise<Score>;

@@ -3,10 +3,12 @@
 //   const m = await WeThink.load("model/");
 //   for await (const part of m.ask({ messages, images })) console.log(part.kind, part.text);
 //   console.log(m.last);
+//   console.log(await verify({ kind: "number", gold: 4, pred: m.last.text }));
 //
-// The model lives in a worker beside this file. `wethink.d.ts` documents everything here.
+// The model lives in a worker beside this file, the rewards in another. `wethink.d.ts` documents everything here.
 
 import { cached, clearCached } from "./wethink-files.js";
+import { Rewards } from "./wethink-rewards-client.js";
 
 export class WeThinkError extends Error {
   constructor(code, message) {
@@ -164,4 +166,42 @@ function place(from) {
     return { url: url.href };
   }
   return { files: [...from] };
+}
+
+const rewards = new Rewards();
+
+export function verify(record) {
+  return rewarded("verify", () => [json("record", record)]);
+}
+
+export function score(record, policy = {}, tokens = undefined) {
+  return rewarded("score", () => {
+    if (tokens !== undefined && !(Number.isSafeInteger(tokens) && tokens >= 0)) {
+      throw new WeThinkError("request", `tokens: ${tokens} is not a number of tokens`);
+    }
+    return [json("record", record), json("policy", policy), tokens];
+  });
+}
+
+async function rewarded(name, args) {
+  const values = args();
+  try {
+    return await rewards.call(name, values);
+  } catch (error) {
+    throw new WeThinkError(error.code, error.message);
+  }
+}
+
+/** Rows are JSON: what cannot be written as that is refused here. */
+function json(name, value) {
+  // Half a letter is no text; a response that holds one is still judged.
+  const whole = (_, part) => (typeof part === "string" ? (part.toWellFormed?.() ?? part) : part);
+  let text;
+  try {
+    text = JSON.stringify(value, whole);
+  } catch (error) {
+    throw new WeThinkError("request", `${name}: not JSON (${error.message})`);
+  }
+  if (text === undefined) throw new WeThinkError("request", `${name}: not JSON (${typeof value})`);
+  return text;
 }

@@ -1,4 +1,4 @@
-//! What `ask` is asked, as JavaScript sends it: one JSON object.
+//! What `ask` is asked: one JavaScript object, read like JSON.
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -68,9 +68,8 @@ pub enum RequestError {
 
 impl Request {
     /// Reads a request.
-    pub fn from_json(text: &str) -> Result<Self, RequestError> {
-        let mut json = serde_json::Deserializer::from_str(text);
-        serde_path_to_error::deserialize(&mut json).map_err(|error| RequestError::Option {
+    pub fn read<'de, D: Deserializer<'de>>(object: D) -> Result<Self, RequestError> {
+        serde_path_to_error::deserialize(object).map_err(|error| RequestError::Option {
             field: error.path().to_string(),
             problem: error.inner().to_string(),
         })
@@ -136,8 +135,12 @@ mod tests {
     const CHAT: &str =
         r#""messages": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "?"}]}]"#;
 
+    fn from_json(text: &str) -> Result<Request, RequestError> {
+        Request::read(&mut serde_json::Deserializer::from_str(text))
+    }
+
     fn read(rest: &str) -> Result<Request, RequestError> {
-        Request::from_json(&format!("{{{CHAT}{rest}}}"))
+        from_json(&format!("{{{CHAT}{rest}}}"))
     }
 
     #[test]
@@ -164,8 +167,7 @@ mod tests {
         }
         let cold = read(r#", "temperature": -1"#).expect("well-formed");
         assert!(cold.options(&[]).expect_err("out of range").to_string().contains("temperature"));
-        let request =
-            Request::from_json(r#"{"messages": [{"role": "nobody", "content": ""}]}"#).expect("well-formed");
+        let request = from_json(r#"{"messages": [{"role": "nobody", "content": ""}]}"#).expect("well-formed");
         assert!(request.messages().expect_err("no such role").to_string().contains("messages"));
     }
 

@@ -1,4 +1,5 @@
-import { WeThink, WeThinkError, type Answer, type AnswerPart, type Message } from "wethink";
+import { WeThink, WeThinkError, score, verify } from "wethink";
+import type { Answer, AnswerPart, Message, Policy, RewardRecord } from "wethink";
 
 export async function ask(folder: string | File[], picture: Blob): Promise<Answer | undefined> {
   const stop = new AbortController();
@@ -24,6 +25,20 @@ export async function ask(folder: string | File[], picture: Blob): Promise<Answe
   return model.last;
 }
 
+export async function check(pred: string): Promise<string> {
+  const record: RewardRecord = { kind: "mcq", gold: "B", pred, choices: ["cat", "dog"], opts: { extract: "answer_tag" }, id: 7 };
+  const policy: Policy = { accuracy: 0.9, format: 0.1, overlong: { limit: 1000, margin: 100, weight: 1 } };
+  const [verdict, { reward }] = await Promise.all([verify(record), score(record, policy, 300)]);
+  const read = verdict.span ? pred.slice(...verdict.span) : "";
+  return `${verdict.verdict === "unsure" ? "?" : (reward?.toFixed(2) ?? "")} ${read}`;
+}
+
+// @ts-expect-error: there is no such kind
+void verify({ kind: "maths", gold: 1, pred: "1" });
+// @ts-expect-error: a reward has a response
+void verify({ kind: "math", gold: 1 });
+// @ts-expect-error: there is no such weight
+void score({ kind: "math", gold: 1, pred: "1" }, { accurracy: 1 });
 // @ts-expect-error: there is no such option
 void ((model: WeThink) => model.ask({ messages: [], maxNewToken: 3 }));
 // @ts-expect-error: there is no such device

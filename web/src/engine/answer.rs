@@ -12,7 +12,7 @@ use wethink_web::parts::{Parts, Piece};
 use wethink_web::request::Request;
 
 use crate::error::Error;
-use crate::folder::Checkpoint;
+use crate::folder::{Checkpoint, cache_fits};
 
 /// What an answer needs beside its question.
 pub struct Ask<'a> {
@@ -20,6 +20,8 @@ pub struct Ask<'a> {
     pub checkpoint: &'a Checkpoint,
     /// Where it runs.
     pub device: &'a Device,
+    /// Whether that is the CPU.
+    pub cpu: bool,
     /// Takes new pieces, gives a promise of whether to go on.
     pub turn: &'a Function,
 }
@@ -54,16 +56,16 @@ struct Timing {
     kernels: std::collections::BTreeMap<&'static str, u64>,
 }
 
-/// Answers, and gives the result as JSON with the cache for the next turn.
+/// Answers, and gives `last` with the cache for the next turn.
 pub async fn answer(
     ask: &Ask<'_>,
-    request: &str,
+    request: JsValue,
     pictures: &Array,
     cache: Option<KvCache>,
-) -> Result<(String, KvCache), Error> {
+) -> Result<(JsValue, KvCache), Error> {
     let Checkpoint { model, processor, stop_ids } = ask.checkpoint;
     let began = now();
-    let request = Request::from_json(request)?;
+    let request = Request::read(serde_wasm_bindgen::Deserializer::from(request))?;
     let options = request.options(stop_ids)?;
     let pictures = pictures.iter().map(|pair| picture(&pair)).collect::<Result<Vec<_>, _>>()?;
     let encoded = processor.process(&request.messages()?, &pictures, &Options::default())?;
@@ -72,7 +74,13 @@ pub async fn answer(
     let mut cache = match cache {
         Some(cache) if cache.capacity() >= tokens => cache,
         // Room for a further turn of the same length, so that it finds this one's keys and values.
-        _ => model.cache(1, limit.min(tokens + options.max_new_tokens + TURN)),
+        _ => {
+            let tokens = limit.min(tokens + options.max_new_tokens + TURN);
+            if ask.cpu {
+                cache_fits(model.config(), tokens)?;
+            }
+            model.cache(1, tokens)
+        }
     };
     let prepared = now();
 
@@ -126,8 +134,8 @@ pub async fn answer(
         finish_reason,
         timing,
     };
-    let json = serde_json::to_string(&last).map_err(|error| Error::Device(error.to_string()))?;
-    Ok((json, cache))
+    let last = last.serialize(&serde_wasm_bindgen::Serializer::json_compatible());
+    Ok((last.map_err(|error| Error::Script(error.into()))?, cache))
 }
 
 /// Tokens that a further question is expected to take, its tags included.

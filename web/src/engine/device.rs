@@ -1,6 +1,6 @@
 //! The one place of the toolkit that names devices.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use burn::tensor::Device;
 use js_sys::{Function, Promise, Reflect};
@@ -50,13 +50,16 @@ async fn webgpu(on_fault: &OnFault) -> Result<Opened, String> {
     if gpu.is_falsy() {
         return Err("this browser has no WebGPU, or the page is not served over https".into());
     }
-    if adapter(&gpu).await.is_none() {
-        return Err("WebGPU finds no GPU that it can use".into());
-    }
+    let adapter = adapter(&gpu).await.ok_or("WebGPU finds no GPU that it can use")?;
     let opened = Device::wgpu_options().init_with_setup_async().await;
     let (device, setup) = opened.map_err(|error| format!("WebGPU does not start: {error}"))?;
     let faults = Faults::default();
     faults.watch(&setup.device, on_fault);
+    // The worker opens one device in its life, so that this succeeds.
+    let _ = LOGGED.set((faults.clone(), on_fault.clone()));
+    if log::set_logger(&Log).is_ok() {
+        log::set_max_level(log::LevelFilter::Error);
+    }
     let tested = self_test::run(&device).await;
     // What the device reported is nearer to the cause than the numbers that came of it.
     if let Some(fault) = faults.first() {
@@ -64,9 +67,7 @@ async fn webgpu(on_fault: &OnFault) -> Result<Opened, String> {
     }
     tested.map_err(|problem| format!("WebGPU fails its self-test: {problem}"))?;
     faults.report();
-    let info = setup.adapter.get_info();
-    let words = [info.name, info.driver, info.driver_info];
-    let name = words.into_iter().find(|word| !word.is_empty()).unwrap_or_else(|| "adapter".into());
+    let name = name(&adapter).unwrap_or_else(|| "a GPU that gives no name".into());
     Ok(Opened { device, kind: "webgpu", name: format!("WebGPU ({name})"), note: None })
 }
 
@@ -75,6 +76,18 @@ async fn adapter(gpu: &JsValue) -> Option<JsValue> {
     let request: Function = Reflect::get(gpu, &"requestAdapter".into()).ok()?.dyn_into().ok()?;
     let adapter = JsFuture::from(Promise::resolve(&request.call0(gpu).ok()?)).await.ok()?;
     (!adapter.is_falsy()).then_some(adapter)
+}
+
+/// What the browser tells of a GPU: its description, else vendor and architecture.
+fn name(adapter: &JsValue) -> Option<String> {
+    let info = Reflect::get(adapter, &"info".into()).ok()?;
+    let field =
+        |name: &str| Reflect::get(&info, &name.into()).ok()?.as_string().filter(|text| !text.is_empty());
+    let general = || {
+        let words: Vec<_> = ["vendor", "architecture"].into_iter().filter_map(field).collect();
+        (!words.is_empty()).then(|| words.join(" "))
+    };
+    field("description").or_else(general)
 }
 
 /// Errors that the device reports outside any call. During the self-test they decide where the model runs; afterwards
@@ -124,4 +137,26 @@ impl Faults {
     fn report(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).reporting = true;
     }
+}
+
+/// Where [`Log`] takes what it is told.
+static LOGGED: OnceLock<(Faults, OnFault)> = OnceLock::new();
+
+/// A shader that a browser refuses reaches nobody but the log of the library that compiles it.
+struct Log;
+
+impl log::Log for Log {
+    fn enabled(&self, metadata: &log::Metadata) -> bool {
+        metadata.level() == log::Level::Error && metadata.target().starts_with("cubecl_wgpu::backend")
+    }
+
+    fn log(&self, record: &log::Record) {
+        let Some((faults, notify)) = LOGGED.get().filter(|_| self.enabled(record.metadata())) else { return };
+        let text = record.args().to_string();
+        // The compiler's message; the shader's whole text follows it.
+        let cause = text.split("--- shader source").next().unwrap_or_default().trim();
+        faults.fault(notify, "device", format!("the GPU's compiler: {cause}"));
+    }
+
+    fn flush(&self) {}
 }

@@ -45,19 +45,29 @@ impl Engine {
 
     /// Loads a checkpoint.
     pub async fn load(&mut self, source: Source) -> Result<(), JsValue> {
-        let cpu = self.opened.kind == "cpu";
-        self.loaded = Some(folder::load(&source, &self.opened.device, cpu).await?);
+        self.loaded = Some(folder::load(&source, &self.opened.device, self.cpu()).await?);
         Ok(())
     }
 
-    /// Answers a question, a JSON object. `pictures` are pairs of name and bytes. `turn` is called after every token with
-    /// the new pieces, pairs of kind and text, and gives a promise of whether to go on. Gives the whole result as JSON.
-    pub async fn ask(&mut self, request: String, pictures: Array, turn: Function) -> Result<String, JsValue> {
+    /// Answers a question, the options of `ask` with its messages. `pictures` are pairs of name and bytes. `turn` is called after every token with
+    /// the new pieces, pairs of kind and text, and gives a promise of whether to go on. Gives `last`.
+    pub async fn ask(
+        &mut self,
+        request: JsValue,
+        pictures: Array,
+        turn: Function,
+    ) -> Result<JsValue, JsValue> {
         let checkpoint = self.loaded.as_ref().ok_or(Error::Empty)?;
-        let ask = Ask { checkpoint, device: &self.opened.device, turn: &turn };
+        let ask = Ask { checkpoint, device: &self.opened.device, cpu: self.cpu(), turn: &turn };
         // A cache that an error left half written is dropped.
-        let (result, cache) = answer::answer(&ask, &request, &pictures, self.cache.take()).await?;
+        let (result, cache) = answer::answer(&ask, request, &pictures, self.cache.take()).await?;
         self.cache = Some(cache);
         Ok(result)
+    }
+}
+
+impl Engine {
+    fn cpu(&self) -> bool {
+        self.opened.kind == "cpu"
     }
 }

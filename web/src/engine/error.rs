@@ -2,8 +2,7 @@
 
 use js_sys::{Object, Reflect};
 use wasm_bindgen::JsValue;
-use wethink_model::{CheckpointError, ConfigError, GenerateError};
-use wethink_web::checkpoint::BadFile;
+use wethink_model::{BadFile, CheckpointError, ConfigError, GenerateError};
 use wethink_web::request::RequestError;
 use wethink_web::tensors::TensorsError;
 
@@ -36,7 +35,12 @@ pub enum Error {
         "the weights need {need:.1} GB in float32, and a page has {room:.1} GB on the CPU; use a browser with WebGPU, or a \
          smaller checkpoint"
     )]
-    Memory { need: f64, room: f64 },
+    Weights { need: f64, room: f64 },
+    #[error(
+        "keys and values of the chat need {need:.1} GB, and a page has {room:.1} GB left on the CPU; lower maxNewTokens, or \
+         use a browser with WebGPU"
+    )]
+    Cache { need: f64, room: f64 },
     #[error("no model is loaded")]
     Empty,
 }
@@ -48,7 +52,8 @@ impl Error {
         match self {
             Self::Missing(_) | Self::Processor(P::MissingFile { .. }) => "not-found",
             Self::Config(_) | Self::File(_) | Self::Checkpoint(_) => "checkpoint",
-            Self::Tensors { source: TensorsError::Memory { .. }, .. } | Self::Memory { .. } => "memory",
+            Self::Tensors { source: TensorsError::Memory { .. }, .. } => "memory",
+            Self::Weights { .. } | Self::Cache { .. } => "memory",
             Self::Tensors { .. } => "checkpoint",
             Self::Processor(P::Picture { .. }) | Self::Request(RequestError::Messages(P::Picture { .. })) => {
                 "picture"

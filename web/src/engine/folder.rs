@@ -6,9 +6,8 @@ use std::io;
 use burn::tensor::{DType, Device};
 use js_sys::{Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
-use wethink_model::{Config, Loader, Model};
+use wethink_model::{Config, GENERATION, INDEX, Loader, Model, shard_names, stop_ids, weight_bytes};
 use wethink_processor::Processor;
-use wethink_web::checkpoint::{GENERATION, INDEX, shard_names, stop_ids, weight_bytes};
 use wethink_web::tensors::Tensors;
 
 use crate::error::Error;
@@ -70,6 +69,20 @@ pub async fn load(source: &Source, device: &Device, cpu: bool) -> Result<Checkpo
     Ok(Checkpoint { model: loader.finish()?, processor, stop_ids })
 }
 
+fn gigabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e9
+}
+
+/// Refuses a chat whose keys and values, of `tokens` tokens, a page cannot hold on the CPU beside what it holds already:
+/// there, memory that is lacking ends the program.
+pub fn cache_fits(config: &Config, tokens: usize) -> Result<(), Error> {
+    let text = &config.text;
+    let values = 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim();
+    let need = (values as u64).saturating_mul(4 * tokens as u64);
+    let room = CPU_ROOM.saturating_sub((core::arch::wasm32::memory_size(0) as u64) << 16);
+    if need <= room { Ok(()) } else { Err(Error::Cache { need: gigabytes(need), room: gigabytes(room) }) }
+}
+
 /// Refuses weights that a page cannot hold on the CPU, before any is fetched.
 fn fits(config: &Config) -> Result<(), Error> {
     let navigator = Reflect::get(&js_sys::global(), &"navigator".into()).unwrap_or_default();
@@ -77,10 +90,7 @@ fn fits(config: &Config) -> Result<(), Error> {
     let device = Reflect::get(&navigator, &"deviceMemory".into()).ok().and_then(|value| value.as_f64());
     let room = device.map_or(CPU_ROOM, |gigabytes| CPU_ROOM.min((gigabytes * 5e8) as u64));
     let need = weight_bytes(config);
-    if need <= room {
-        return Ok(());
-    }
-    Err(Error::Memory { need: need as f64 / 1e9, room: room as f64 / 1e9 })
+    if need <= room { Ok(()) } else { Err(Error::Weights { need: gigabytes(need), room: gigabytes(room) }) }
 }
 
 /// The small files, each fetched once.

@@ -1,7 +1,7 @@
 //! The page: a person opens it, drops a picture, asks, and watches the answer come.
 //!
 //! It is a user of `wethink.js` like any other site: what it can do with the model, others can. Routes are in the hash of
-//! the address, so that any static server will do.
+//! the address, so that any static server will do; `#/check` is the reward checker, which needs no model.
 
 #[cfg(target_arch = "wasm32")]
 mod app;
@@ -9,6 +9,8 @@ mod app;
 mod camera;
 #[cfg(target_arch = "wasm32")]
 mod chat;
+#[cfg(target_arch = "wasm32")]
+mod check;
 #[cfg(target_arch = "wasm32")]
 mod composer;
 #[cfg(target_arch = "wasm32")]

@@ -102,8 +102,7 @@ impl WeThink {
 
 /// A plain JavaScript value as a Rust one, or `None` where it is of another form.
 pub fn plain<T: DeserializeOwned>(value: &JsValue) -> Option<T> {
-    let text = js_sys::JSON::stringify(value).ok()?;
-    serde_json::from_str(&String::from(text)).ok()
+    serde_wasm_bindgen::from_value(value.clone()).ok()
 }
 
 /// An error's code and text.
