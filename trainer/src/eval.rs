@@ -38,7 +38,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     checkpoint: PathBuf,
     /// WeThink rows, JSON lines
-    #[arg(long, value_name = "ROWS.jsonl")]
+    #[arg(long, value_name = "FILE")]
     data: PathBuf,
     /// Folder that the rows' pictures are named from [default: the rows' own]
     #[arg(long, value_name = "DIR")]

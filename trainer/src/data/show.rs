@@ -49,7 +49,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Where to write the page
-    #[arg(long, value_name = "FILE.html")]
+    #[arg(long, value_name = "HTML")]
     out: PathBuf,
 }
 
