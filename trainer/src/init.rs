@@ -104,7 +104,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     write_json(&part, "config.json", &shape)?;
     write_json(&part, "generation_config.json", &generation(&files)?)?;
     fs::write(part.join("preprocessor_config.json"), include_str!("init/released/preprocessor_config.json"))?;
-    let parameters = weights::write(&part, &config, args.seed, args.dtype)?;
+    let parameters = weights::write(&part, &config, deviation(&shape)?, args.seed, args.dtype)?;
     fs::rename(&part, &args.out).with_context(|| format!("{out}: cannot be made"))?;
     writeln!(
         std::io::stdout(),
@@ -131,6 +131,14 @@ fn name_ids(config: &mut Value, files: &tokens::Files, dtype: Precision) -> Resu
     }
     config.insert("torch_dtype".into(), dtype.torch_name().into());
     Ok(())
+}
+
+/// The standard deviation of random weights; 0.02 where the configuration has none, as in transformers.
+fn deviation(config: &Value) -> Result<f64> {
+    let value = config.get("initializer_range").filter(|value| !value.is_null());
+    let value = value.map_or(Some(0.02), Value::as_f64);
+    let value = value.filter(|value| value.is_finite() && *value > 0.0);
+    value.context("config: `initializer_range`: not a number above 0")
 }
 
 fn generation(files: &tokens::Files) -> Result<Value> {

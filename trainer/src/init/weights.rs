@@ -1,5 +1,5 @@
-//! Random weights as transformers draws them: matrices and embeddings normal with standard deviation 0.02, norms one,
-//! biases zero.
+//! Random weights as transformers draws them: matrices and embeddings normal with the configuration's
+//! `initializer_range` as standard deviation, norms one, biases zero.
 //!
 //! Every value is addressed by (seed, name of its tensor, place in it) through Philox, so cores share the work and a tensor
 //! does not depend on the ones before it. Tensors are made as their bytes are asked for, one at a time.
@@ -59,8 +59,6 @@ impl Precision {
     }
 }
 
-/// transformers' `initializer_range`.
-const DEVIATION: f64 = 0.02;
 /// Bytes of a shard, unless one tensor alone is larger.
 const SHARD: usize = 4 << 30;
 /// Values made by one core at a time; even, since normal numbers come in pairs.
@@ -68,7 +66,7 @@ const BLOCK: usize = 1 << 14;
 
 enum Fill {
     Constant(f32),
-    Normal { seed: u64, stream: [u32; 2] },
+    Normal { seed: u64, stream: [u32; 2], deviation: f64 },
 }
 
 /// A tensor that is made when its bytes are asked for.
@@ -79,14 +77,14 @@ struct Drawn {
 }
 
 impl Drawn {
-    fn new(name: &str, shape: Vec<usize>, seed: u64, precision: Precision) -> Self {
+    fn new(name: &str, shape: Vec<usize>, seed: u64, deviation: f64, precision: Precision) -> Self {
         let fill = match (shape.len(), name.ends_with(".bias")) {
             (1, true) => Fill::Constant(0.0),
             (1, false) => Fill::Constant(1.0),
             _ => {
                 let hash = Sha256::digest(name);
                 let word = |i: usize| u32::from_le_bytes([hash[i], hash[i + 1], hash[i + 2], hash[i + 3]]);
-                Fill::Normal { seed, stream: [word(0), word(4)] }
+                Fill::Normal { seed, stream: [word(0), word(4)], deviation }
             }
         };
         Self { shape, fill, precision }
@@ -113,11 +111,11 @@ impl View for &Drawn {
             Fill::Constant(value) => {
                 bytes.chunks_exact_mut(width).for_each(|to| self.precision.store(value, to))
             }
-            Fill::Normal { seed, stream } => {
+            Fill::Normal { seed, stream, deviation } => {
                 for (i, pair) in bytes.chunks_mut(2 * width).enumerate() {
                     let values = normal_pair(seed, stream, (block * BLOCK / 2 + i) as u64);
                     for (to, value) in pair.chunks_exact_mut(width).zip(values) {
-                        self.precision.store((DEVIATION * value) as f32, to);
+                        self.precision.store((deviation * value) as f32, to);
                     }
                 }
             }
@@ -141,11 +139,17 @@ fn normal_pair(seed: u64, stream: [u32; 2], pair: u64) -> [f64; 2] {
 }
 
 /// Writes the shards and their index beside `config.json`; the number of parameters.
-pub(super) fn write(folder: &Path, config: &Config, seed: u64, precision: Precision) -> Result<usize> {
+pub(super) fn write(
+    folder: &Path,
+    config: &Config,
+    deviation: f64,
+    seed: u64,
+    precision: Precision,
+) -> Result<usize> {
     let tensors: BTreeMap<String, Drawn> = expected_tensors(config)
         .into_iter()
         .map(|(name, shape)| {
-            let drawn = Drawn::new(&name, shape, seed, precision);
+            let drawn = Drawn::new(&name, shape, seed, deviation, precision);
             (name, drawn)
         })
         .collect();
@@ -192,13 +196,17 @@ fn shards(tensors: &BTreeMap<String, Drawn>, limit: usize) -> Vec<Vec<&str>> {
 mod tests {
     use super::*;
 
+    /// Not the usual 0.02, so that it shows where it comes from.
+    const DEVIATION: f64 = 0.05;
+
     fn values(tensor: &Drawn) -> Vec<f32> {
         tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
     }
 
     #[test]
     fn matrices_are_normal_norms_one_and_biases_zero() {
-        let matrix = |seed, name: &str| values(&Drawn::new(name, vec![300, 401], seed, Precision::F32));
+        let matrix =
+            |seed, name: &str| values(&Drawn::new(name, vec![300, 401], seed, DEVIATION, Precision::F32));
         let drawn = matrix(1, "a.weight");
         let n = drawn.len() as f64;
         let mean = drawn.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
@@ -211,8 +219,8 @@ mod tests {
         assert!(drawn != matrix(2, "a.weight") && drawn != matrix(1, "b.weight"));
         let distinct: std::collections::BTreeSet<u32> = drawn.iter().map(|v| v.to_bits()).collect();
         assert!(distinct.len() as f64 > 0.99 * n, "blocks repeat each other");
-        assert_eq!(values(&Drawn::new("x.norm.weight", vec![3], 1, Precision::F32)), [1.0; 3]);
-        assert_eq!(values(&Drawn::new("x.bias", vec![3], 1, Precision::F32)), [0.0; 3]);
+        assert_eq!(values(&Drawn::new("x.norm.weight", vec![3], 1, DEVIATION, Precision::F32)), [1.0; 3]);
+        assert_eq!(values(&Drawn::new("x.bias", vec![3], 1, DEVIATION, Precision::F32)), [0.0; 3]);
     }
 
     #[test]
@@ -232,7 +240,7 @@ mod tests {
 
     #[test]
     fn shards_hold_every_tensor_once_and_keep_their_limit() {
-        let tensor = |n: usize| Drawn::new("w", vec![n, 1], 0, Precision::F32);
+        let tensor = |n: usize| Drawn::new("w", vec![n, 1], 0, DEVIATION, Precision::F32);
         let tensors: BTreeMap<String, Drawn> = [("a", 10), ("b", 10), ("c", 30), ("d", 5), ("e", 1)]
             .map(|(name, n)| (name.into(), tensor(n)))
             .into();

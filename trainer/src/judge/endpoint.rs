@@ -26,9 +26,10 @@ use async_openai::types::chat::{
 use serde::Deserialize;
 use wethink_reward::judge::{Ask, Expect};
 
+use crate::picture::data_url;
+
 use super::budget::{Held, Ledger, Tokens};
 use super::pace::{Pace, Permit};
-use super::picture::data_url;
 use super::replies;
 use super::{Failure, Stop};
 

@@ -8,12 +8,11 @@ pub mod budget;
 pub mod endpoint;
 pub mod local;
 pub mod pace;
-pub mod picture;
 pub mod replies;
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use wethink_reward::judge::{Ask, Form, Judge, Reply};
 
@@ -77,7 +76,7 @@ pub enum Member {
 pub struct Bench {
     member: Member,
     replies: Replies,
-    stopped: OnceLock<Stop>,
+    stopped: Mutex<Option<Stop>>,
     failures: AtomicUsize,
     /// Replies found on disk.
     found: AtomicUsize,
@@ -96,7 +95,7 @@ impl Bench {
     /// A judge that has not been asked.
     pub fn new(member: Member, replies: Replies) -> Self {
         let (failures, found) = Default::default();
-        Self { member, replies, stopped: OnceLock::new(), failures, found }
+        Self { member, replies, stopped: Mutex::new(None), failures, found }
     }
 
     /// Who answers.
@@ -124,12 +123,18 @@ impl Bench {
 
     /// Asks nothing further. The first reason stays.
     pub fn stop(&self, why: Stop) {
-        let _ = self.stopped.set(why);
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+    }
+
+    /// Asks again after a stop, as after a pause in which a server may have come back.
+    pub fn again(&self) {
+        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.failures.store(0, Ordering::Relaxed);
     }
 
     /// Why nothing further is asked.
-    pub fn stopped(&self) -> Option<&Stop> {
-        self.stopped.get()
+    pub fn stopped(&self) -> Option<Stop> {
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The reply to one ask: known, or asked for and kept.
@@ -144,10 +149,10 @@ impl Bench {
             return read(&text);
         }
         if let Some(stop) = self.stopped() {
-            return Err(Failure::Stopped(stop.clone()));
+            return Err(Failure::Stopped(stop));
         }
         let answer = match &self.member {
-            Member::Endpoint(endpoint) => endpoint.ask(ask, pictures, || self.stopped().cloned()).await,
+            Member::Endpoint(endpoint) => endpoint.ask(ask, pictures, || self.stopped()).await,
             Member::Local(local) => local.ask(ask, pictures),
         };
         let text = answer.inspect_err(|failure| self.failed(failure))?;

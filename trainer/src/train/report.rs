@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::metrics;
 use super::rows::Rows;
 use crate::folder::write_whole;
+use crate::picture::data_url;
 
 /// Answers shown.
 const SHOWN: usize = 12;
@@ -57,8 +58,9 @@ fn article(page: &mut String, answer: &Value, held_out: Option<&Rows>) -> Result
     writeln!(page, "<article><h3>Row {}: {verdict}</h3>", answer["row"])?;
     let row = answer["row"].as_u64().map(|row| row as usize);
     if let Some((rows, row)) = held_out.zip(row).filter(|(rows, row)| *row < rows.len()) {
-        for file in rows.picture_files(row) {
-            writeln!(page, "<img alt=\"\" src=\"{}\">", escaped(&file.display().to_string()))?;
+        // Within the page, so that it can be moved and sent; what browsers cannot show is left out.
+        for url in rows.picture_bytes(row)?.iter().filter_map(|(_, file)| data_url(file).ok()) {
+            writeln!(page, "<img alt=\"\" src=\"{url}\">")?;
         }
         writeln!(page, "<p>{}</p>", escaped(&rows.row(row).problem))?;
     }
@@ -66,12 +68,13 @@ fn article(page: &mut String, answer: &Value, held_out: Option<&Rows>) -> Result
 }
 
 /// (step, value) of every line that has a number there.
-fn curve(lines: &[Value], pointer: &str) -> Vec<(f64, f64)> {
+pub(crate) fn curve(lines: &[Value], pointer: &str) -> Vec<(f64, f64)> {
     let point = |line: &Value| Some((line["step"].as_f64()?, line.pointer(pointer)?.as_f64()?));
     lines.iter().filter_map(point).filter(|(_, y)| y.is_finite()).collect()
 }
 
-fn plot(names: &[&str], curves: &[Vec<(f64, f64)>]) -> Result<String> {
+/// Curves in one frame, as SVG.
+pub(crate) fn plot(names: &[&str], curves: &[Vec<(f64, f64)>]) -> Result<String> {
     let points = || curves.iter().flatten();
     let end = points().fold(1.0, |end: f64, (x, _)| end.max(*x));
     let low = points().fold(f64::INFINITY, |low, (_, y)| low.min(*y));
@@ -104,7 +107,7 @@ fn plot(names: &[&str], curves: &[Vec<(f64, f64)>]) -> Result<String> {
 }
 
 /// Text as HTML shows it; safe in attributes too.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -137,10 +140,14 @@ mod tests {
         let answer = json!({"step": 2, "row": 0, "accepted": true, "response": "<script>a</script>", "truth": "1 < 2"});
         write_file("answers.jsonl", &format!("{answer}\n"));
         write_file("recipe.toml", "seed = 1\n");
-        write(run.path(), None).expect("written");
+        write_file("1.gif", "GIF89a+");
+        write_file("rows.jsonl", "{\"problem\":\"How many?\",\"answer\":\"2\",\"image_path\":\"1.gif\"}\n");
+        let rows = Rows::open(&run.path().join("rows.jsonl"), None).expect("rows");
+        write(run.path(), Some(&rows)).expect("written");
         let page = std::fs::read_to_string(run.path().join("report.html")).expect("the page");
         assert_eq!(page.matches("<svg").count(), 4);
         assert!(page.contains("&lt;script&gt;") && !page.contains("<script"), "{page}");
         assert!(page.contains("1 &lt; 2") && page.contains("seed = 1"));
+        assert!(page.contains("How many?") && page.contains("src=\"data:image/gif;base64,"), "{page}");
     }
 }

@@ -1,16 +1,15 @@
 //! A training step here and in PyTorch: same checkpoint (preset S), same batches, float32, same cores, one after the other.
 //!
-//! Needs a Python with the packages of `tests/interop/train/requirements.txt`, named by `WETHINK_PYTHON`.
+//! Needs a Python with the packages of `tests/interop/train/requirements.txt`, named by `WETHINK_PYTHON`. Where `perf` is
+//! installed, a second run tells the trainer's dearest functions; it is not timed.
 
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use clap::Parser;
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::{Value, json};
 use wethink_processor::Options;
-use wethink_trainer::Cli;
 use wethink_trainer::folder::Folder;
 use wethink_trainer::train::feed::order;
 use wethink_trainer::train::metrics;
@@ -34,6 +33,10 @@ pub fn train() -> Result<Value> {
     std::fs::create_dir_all(&folder)?;
     let (data, rows, checkpoint) = (path("data"), path("data/rows.jsonl"), path("s"));
     let count = (BATCH * STEPS).to_string();
+    let binary = std::env::current_exe()?.with_file_name(format!("trainer{}", std::env::consts::EXE_SUFFIX));
+    let trainer = |arguments: &[&str]| {
+        run(Command::new(&binary).args(arguments)).context("trainer; build it by `cargo build`")
+    };
     trainer(&["scenes", "make", "--task", "A", "--n", &count, "--out", &data])?;
     trainer(&["init", "--preset", "S", "--tokenizer-from", &rows, "--out", &checkpoint])?;
     let recipe = format!(
@@ -47,10 +50,17 @@ pub fn train() -> Result<Value> {
     std::fs::write(path("recipe.toml"), recipe)?;
     write_batches(Path::new(&path("batches.safetensors")), Path::new(&rows), Path::new(&checkpoint))?;
 
-    let binary = std::env::current_exe()?.with_file_name(format!("trainer{}", std::env::consts::EXE_SUFFIX));
-    run(Command::new(&binary).args(["sft", &path("recipe.toml"), "--device", "cpu", "--out", &path("run")]))
-        .context("trainer sft; build it by `cargo build`")?;
+    trainer(&["sft", &path("recipe.toml"), "--device", "cpu", "--out", &path("run")])?;
     let ours = summary(&metrics::read(&folder.join("run/metrics.jsonl"))?);
+    let mut again = Command::new("perf");
+    again.args(["record", "--quiet", "-o", &path("perf.data"), "--"]).arg(&binary);
+    again.args(["sft", &path("recipe.toml"), "--device", "cpu", "--out", &path("profiled")]);
+    let dearest = match run(&mut again) {
+        Ok(_) => dearest(Path::new(&path("perf.data")))?,
+        Err(error) => {
+            json!(format!("perf cannot be used; on Debian it is the package linux-perf: {error:#}"))
+        }
+    };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/bench_train.py");
     let threads = std::thread::available_parallelism()?.get().to_string();
     let mut command = Command::new(python);
@@ -67,8 +77,38 @@ pub fn train() -> Result<Value> {
         "trainer": ours,
         "pytorch": theirs["pytorch"],
         "times_pytorchs_time": ratio,
+        "dearest_operations_of_trainer": dearest,
         "dearest_operations_of_pytorch": theirs["operations"],
     }))
+}
+
+/// The ten functions that took most samples of a recording, start-up included, by the library's own names.
+fn dearest(recording: &Path) -> Result<Value> {
+    let mut report = Command::new("perf");
+    report.args([
+        "report",
+        "--stdio",
+        "--no-children",
+        "-g",
+        "none",
+        "-F",
+        "overhead,symbol",
+        "-t",
+        "\t",
+        "-i",
+    ]);
+    let text = String::from_utf8(run(report.arg(recording))?)?;
+    let mut shares = std::collections::BTreeMap::<&str, f64>::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        if let Some((share, symbol)) = line.trim().split_once('\t')
+            && let Ok(share) = share.trim().trim_end_matches('%').parse::<f64>()
+        {
+            *shares.entry(symbol.trim().trim_start_matches("[.] ")).or_default() += share / 100.0;
+        }
+    }
+    let mut shares: Vec<_> = shares.into_iter().collect();
+    shares.sort_by(|a, b| b.1.total_cmp(&a.1));
+    Ok(shares.iter().take(10).map(|(name, share)| json!({ "name": name, "share": share })).collect())
 }
 
 fn steps_of(theirs: &Value) -> Vec<Value> {
@@ -132,11 +172,6 @@ fn write_batches(path: &Path, rows: &Path, checkpoint: &Path) -> Result<()> {
         .map(|(name, dtype, shape, data)| Ok((name, TensorView::new(*dtype, shape.clone(), data)?)));
     let views = views.collect::<Result<Vec<_>>>()?;
     Ok(std::fs::write(path, safetensors::serialize(views, None)?)?)
-}
-
-fn trainer(arguments: &[&str]) -> Result<()> {
-    let cli = Cli::try_parse_from([&["trainer"], arguments].concat())?;
-    wethink_trainer::run(cli).map(drop)
 }
 
 fn run(command: &mut Command) -> Result<Vec<u8>> {

@@ -1,4 +1,4 @@
-//! Pictures as a server takes them.
+//! Pictures within text: as a server takes them, and as a page holds them.
 
 use anyhow::{Result, bail};
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -10,7 +10,7 @@ pub fn data_url(bytes: &[u8]) -> Result<String> {
         [0xff, 0xd8, 0xff, ..] => "jpeg",
         [b'G', b'I', b'F', b'8', ..] => "gif",
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "webp",
-        _ => bail!("neither PNG, JPEG, GIF nor WebP, which are what servers take"),
+        _ => bail!("neither PNG, JPEG, GIF nor WebP, which are what servers and pages take"),
     };
     Ok(format!("data:image/{kind};base64,{}", BASE64_STANDARD.encode(bytes)))
 }
