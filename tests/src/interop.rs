@@ -38,7 +38,7 @@ fn load(folder: &Path) -> Model {
 }
 
 /// Prompts and our logits as `roundtrip.py` reads them.
-fn write_cases(path: &Path, tiny: &Tiny, model: &Model) {
+pub fn write_cases(path: &Path, tiny: &Tiny, model: &Model) {
     let bytes = |values: Vec<f32>| values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
     let words = |values: Vec<i64>| values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
     let mut tensors = Vec::new();

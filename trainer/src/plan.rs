@@ -14,9 +14,10 @@ use wethink_model::Config;
 use crate::device::{self, DeviceArg, DtypeArg};
 use crate::figures::resident_memory;
 use crate::folder::Folder;
+use crate::train::economy::passes;
 use crate::train::feed::{options, order};
 use crate::train::groups::Group;
-use crate::train::memory::{Memory, Shapes, memory, operations, parameters};
+use crate::train::memory::{Memory, Shapes, adapters, memory, operations, parameters};
 use crate::train::recipe::Recipe;
 use crate::train::rows::Rows;
 use crate::train::samples::Sample;
@@ -32,7 +33,7 @@ cannot fit.";
 const MEASURED: usize = 512;
 
 /// What threads and the allocator hold beyond what is counted, as measured on Linux with small models.
-const UNCOUNTED: u64 = 32_000_000;
+const UNCOUNTED: u64 = 14_000_000;
 
 /// Batches that are in memory at once: in use, waiting, and being made.
 const BATCHES_AHEAD: u64 = 3;
@@ -79,7 +80,6 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let processor = folder.processor()?;
     let rows = Rows::open(&recipe.data.rows, recipe.data.images.as_deref())?;
     let opened = device::open(args.device, args.dtype)?;
-    let trained = |group: Group| recipe.rates(group).is_some();
 
     let process = resident_memory().unwrap_or(0);
     let count = rows.len().min(MEASURED);
@@ -95,8 +95,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     let value = if opened.dtype == DType::F32 { 4 } else { 2 };
     let shapes = shapes(&fitting, &recipe);
-    let several = recipe.train.micro_batch < recipe.train.batch;
-    let largest = shapes.iter().map(|shapes| memory(&config, &trained, shapes, value, several));
+    let several = shapes.len() > fitting.len().div_ceil(recipe.train.batch);
+    let largest = shapes.iter().map(|shapes| memory(&config, &recipe, shapes, value, several));
     let batch = recipe.train.batch as f64;
     let a_batch = |of: fn(&Size) -> usize| {
         batch * fitting.iter().map(|size| of(size)).sum::<usize>() as f64 / fitting.len() as f64
@@ -109,7 +109,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         pictures: a_batch(|size| size.grids.len()),
         overlong: sizes.len() - fitting.len(),
         measured: sizes.len(),
-        seconds: operations(&config, &trained, &shapes) / steps / rate(&opened.device, opened.dtype),
+        seconds: operations(&config, &recipe, &shapes) / steps / rate(&opened.device, opened.dtype),
     };
     let here =
         if args.device == DeviceArg::Cpu || opened.to_string() == "cpu" { free_memory() } else { None };
@@ -139,18 +139,19 @@ impl Size {
     }
 }
 
-/// The micro-batches of the first rows, as the run will make them.
+/// The passes of the first rows, as the run will make them.
 fn shapes(sizes: &[&Size], recipe: &Recipe) -> Vec<Shapes> {
-    let batches = sizes.chunks(recipe.train.batch);
-    let parts = batches.flat_map(|batch| batch.chunks(recipe.train.micro_batch));
-    parts
-        .map(|part| Shapes {
-            rows: part.len() as u64,
-            width: part.iter().map(|size| size.tokens).max().unwrap_or(0) as u64,
-            targets: part.iter().map(|size| size.response as u64).sum(),
-            grids: part.iter().flat_map(|size| size.grids.clone()).collect(),
-        })
-        .collect()
+    let of = |pass: Vec<&Size>| Shapes {
+        lengths: pass.iter().map(|size| size.tokens as u64).collect(),
+        targets: pass.iter().map(|size| size.response as u64).sum(),
+        grids: pass.iter().flat_map(|size| size.grids.clone()).collect(),
+    };
+    let of_batch = |batch: &[&Size]| {
+        let tokens: Vec<usize> = batch.iter().map(|size| size.tokens).collect();
+        let passes = passes(&tokens, recipe.portion()).into_iter();
+        passes.map(|pass| of(pass.into_iter().map(|place| batch[place]).collect())).collect::<Vec<_>>()
+    };
+    sizes.chunks(recipe.train.batch).flat_map(of_batch).collect()
 }
 
 /// Operations a second of a product of a size that training has.
@@ -188,6 +189,16 @@ fn describe(plan: &Plan, recipe: &Recipe, config: &Config, device: &str, room: O
             None => format!("{count:.2} M frozen"),
         };
         line(group.name(), how);
+    }
+    if let Some(lora) = &recipe.lora {
+        let count = adapters(config, recipe) as f64 / 1e6;
+        line(
+            "adapters",
+            format!(
+                "{count:.2} M of rank {} trained at {:e}, decay {}",
+                lora.rank, lora.learning_rate, lora.weight_decay
+            ),
+        );
     }
     let Memory { weights, moments, gradients, tower, layers, head } = plan.memory;
     let megabytes = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);

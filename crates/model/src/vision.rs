@@ -4,6 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor, TensorData};
 use wethink_kernels::{Launches, Segments, attention_segments, gelu, rotate_qkv};
 
+use crate::recompute::recomputed;
 use crate::rotary::planar;
 use crate::text::{Mlp, RmsNorm};
 use crate::windows::windows;
@@ -69,12 +70,14 @@ pub struct Merger {
 impl VisionTower {
     /// Features of pictures, in picture order: patches `[P, patch_len]` to `[N, C of the text model]`.
     ///
-    /// `grids` are (t, h, w) in patches; the rows of `patches` are in merge order.
+    /// `grids` are (t, h, w) in patches; the rows of `patches` are in merge order. With `recompute` a backward pass computes
+    /// each block again from its input instead of keeping what happens within.
     pub fn forward(
         &self,
         patches: Tensor<2>,
         grids: &[[usize; 3]],
         config: &VisionConfig,
+        recompute: bool,
         launches: &mut Launches,
     ) -> Tensor<2> {
         let device = patches.device();
@@ -95,6 +98,10 @@ impl VisionTower {
         let mut delta = None;
         for (index, block) in self.blocks.iter().enumerate() {
             let segments = if self.fullatt_block_indexes.contains(&index) { &full } else { &windowed };
+            if recompute {
+                x = block.recomputed(x, &rotary, segments, launches);
+                continue;
+            }
             let (stream, added) = block.forward(x, delta, &rotary, segments, launches);
             (x, delta) = (stream, Some(added));
         }
@@ -103,6 +110,23 @@ impl VisionTower {
 }
 
 impl Block {
+    /// The stream with everything that this block adds to it, as a stretch that keeps its input alone.
+    fn recomputed(
+        &self,
+        x: Tensor<2>,
+        rotary: &Tensor<3>,
+        segments: &Segments,
+        launches: &mut Launches,
+    ) -> Tensor<2> {
+        let (rotary, segments) = (rotary.clone(), segments.clone());
+        let shape = x.dims();
+        let run = move |block: &Self, x: Tensor<2>, launches: &mut Launches| {
+            let (x, added) = block.forward(x, None, &rotary, &segments, launches);
+            added + x
+        };
+        recomputed(self, x, shape, run, launches)
+    }
+
     /// The stream and what the sublayer before added to it; returns the same of this block's MLP.
     fn forward(
         &self,

@@ -1,7 +1,7 @@
 //! AdamW (Loshchilov and Hutter, arXiv 1711.05101) with the meaning of `torch.optim.AdamW`, over flat float32 tensors.
 //!
 //! burn's own optimizer rounds its betas and bias corrections to float32 and keeps its state by module; here the scalars are
-//! float64 and the state is two tensors a parameter, under the parameter's name, so that a checkpoint is plain safetensors.
+//! float64 and the state is a few tensors a parameter, under the parameter's name, so that a checkpoint is plain safetensors.
 
 use std::collections::BTreeMap;
 
@@ -33,39 +33,96 @@ pub struct Rate {
 /// Running means of a parameter's gradient and of its square.
 #[derive(Debug, Clone)]
 pub struct Moments {
-    /// Mean of the gradient.
-    pub first: Tensor<1>,
+    /// Mean of the gradient; absent where beta1 is 0, when it is the gradient.
+    pub first: Option<Tensor<1>>,
     /// Mean of its square.
-    pub second: Tensor<1>,
+    pub second: Second,
     /// Updates so far.
     pub updates: u32,
+}
+
+/// Running mean of the square of a gradient.
+#[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "handles of tensors, a few a parameter")]
+pub enum Second {
+    /// A value for each.
+    Full(Tensor<1>),
+    /// Means over the columns of each row, and over the rows of each column, of a matrix: the mean of an entry is taken to be
+    /// their product by the mean of all (Shazeer and Stern, arXiv 1804.04235).
+    Factored {
+        /// `[out]`.
+        rows: Tensor<1>,
+        /// `[in]`.
+        columns: Tensor<1>,
+    },
+}
+
+impl Second {
+    /// The running mean with one more gradient, flat, of the matrix `[out, in]` if it is to be factored.
+    fn next(old: Option<Self>, gradient: &Tensor<1>, matrix: Option<[usize; 2]>, beta2: f64) -> Self {
+        let square = gradient.clone().square();
+        let mean = |old: Option<Tensor<1>>, new: Tensor<1>| {
+            let old = old.unwrap_or_else(|| new.zeros_like());
+            old.mul_scalar(beta2) + new.mul_scalar(1.0 - beta2)
+        };
+        match (matrix, old) {
+            (_, Some(Self::Full(old))) => Self::Full(mean(Some(old), square)),
+            (None, _) => Self::Full(mean(None, square)),
+            (Some(matrix), old) => {
+                let square = square.reshape(matrix);
+                let (rows, columns) = match old {
+                    Some(Self::Factored { rows, columns }) => (Some(rows), Some(columns)),
+                    _ => (None, None),
+                };
+                Self::Factored {
+                    rows: mean(rows, square.clone().mean_dim(1).squeeze_dim(1)),
+                    columns: mean(columns, square.mean_dim(0).squeeze_dim(0)),
+                }
+            }
+        }
+    }
+
+    /// The mean for each value, flat.
+    fn values(&self) -> Tensor<1> {
+        match self {
+            Self::Full(values) => values.clone(),
+            Self::Factored { rows, columns } => {
+                let [out, input] = [rows.dims()[0], columns.dims()[0]];
+                // Rows without a gradient have no mean either: nothing is divided by 0.
+                let share = rows.clone() / rows.clone().mean().clamp_min(f32::MIN_POSITIVE);
+                let values = share.reshape([out, 1]) * columns.clone().reshape([1, input]);
+                values.reshape([out * input])
+            }
+        }
+    }
 }
 
 /// One update of one parameter: the new parameter and its moments.
 ///
 /// `m += (1 - beta1) (g - m)`, `v = beta2 v + (1 - beta2) g^2`, then
-/// `p (1 - lr wd) - lr / (1 - beta1^n) * m / (sqrt(v) / sqrt(1 - beta2^n) + eps)` after `n` updates.
+/// `p (1 - lr wd) - lr / (1 - beta1^n) * m / (sqrt(v) / sqrt(1 - beta2^n) + eps)` after `n` updates. `matrix` is the shape of
+/// a parameter whose second moment is to be factored.
 pub fn update(
     parameter: Tensor<1>,
     gradient: Tensor<1>,
     moments: Option<Moments>,
+    matrix: Option<[usize; 2]>,
     rate: Rate,
     settings: Settings,
 ) -> (Tensor<1>, Moments) {
     let Settings { beta1, beta2, eps } = settings;
-    let moments = moments.unwrap_or_else(|| Moments {
-        first: gradient.zeros_like(),
-        second: gradient.zeros_like(),
-        updates: 0,
-    });
-    let updates = moments.updates + 1;
-    let first = moments.first.clone() + (gradient.clone() - moments.first).mul_scalar(1.0 - beta1);
-    let second = moments.second.mul_scalar(beta2) + gradient.square().mul_scalar(1.0 - beta2);
+    let (first, second, updates) = match moments {
+        Some(Moments { first, second, updates }) => (first, Some(second), updates + 1),
+        None => ((beta1 > 0.0).then(|| gradient.zeros_like()), None, 1),
+    };
+    let second = Second::next(second, &gradient, matrix, beta2);
+    let first = first.map(|first| first.clone() + (gradient.clone() - first).mul_scalar(1.0 - beta1));
     let correction1 = 1.0 - beta1.powf(f64::from(updates));
     let correction2 = 1.0 - beta2.powf(f64::from(updates));
-    let root = second.clone().sqrt().div_scalar(correction2.sqrt()).add_scalar(eps);
+    let root = second.values().sqrt().div_scalar(correction2.sqrt()).add_scalar(eps);
     let decayed = parameter.mul_scalar(1.0 - rate.learning_rate * rate.weight_decay);
-    let moved = decayed - (first.clone() / root).mul_scalar(rate.learning_rate / correction1);
+    let direction = first.clone().unwrap_or(gradient) / root;
+    let moved = decayed - direction.mul_scalar(rate.learning_rate / correction1);
     (moved, Moments { first, second, updates })
 }
 
@@ -76,12 +133,14 @@ pub struct AdamW {
     pub settings: Settings,
     /// Moments by parameter name; absent until a parameter's first gradient.
     pub moments: BTreeMap<String, Moments>,
+    /// Shapes of the parameters whose second moments are factored, by name; none unless asked for.
+    pub matrices: BTreeMap<String, [usize; 2]>,
 }
 
 impl AdamW {
     /// No update yet.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, moments: BTreeMap::new() }
+        Self { settings, moments: BTreeMap::new(), matrices: BTreeMap::new() }
     }
 
     /// Moves every parameter that has a gradient, which is first multiplied by `scale`. Others stay as they are, decay
@@ -97,8 +156,8 @@ impl AdamW {
             let Some(gradient) = gradients.of(name) else { return parameter };
             let gradient = gradient.clone();
             let gradient = if scale == 1.0 { gradient } else { gradient.mul_scalar(scale) };
-            let (moved, moments) =
-                update(parameter, gradient, self.moments.remove(name), rate(name), self.settings);
+            let (known, matrix) = (self.moments.remove(name), self.matrices.get(name).copied());
+            let (moved, moments) = update(parameter, gradient, known, matrix, rate(name), self.settings);
             self.moments.insert(name.to_owned(), moments);
             moved
         })
@@ -138,11 +197,50 @@ mod tests {
                 reference(p, m, v, g, n, rate, settings);
             }
             let g = Tensor::from_floats(g.map(|g| g as f32), &device);
-            let (moved, next) = update(got, g, moments, rate, settings);
+            let (moved, next) = update(got, g, moments, None, rate, settings);
             (got, moments) = (moved, Some(next));
         }
         for (got, (want, _, _)) in values(got).into_iter().zip(want) {
             assert!((f64::from(got) - want).abs() < 1e-6, "{got} against {want}");
         }
+    }
+
+    /// Where squares of gradients are a product of rows and columns, so is their mean: the update is AdamW's.
+    #[test]
+    fn factored_moments_of_a_product_are_exact_and_small() {
+        let device = Device::flex();
+        let rate = Rate { learning_rate: 0.01, weight_decay: 0.1 };
+        for beta1 in [0.9, 0.0] {
+            let settings = Settings { beta1, beta2: 0.95, eps: 1e-8 };
+            let start = Tensor::<1>::from_floats([1.0, -2.0, 0.5, 0.1, 0.2, 0.3], &device);
+            let (mut full, mut factored) = ((start.clone(), None), (start, None));
+            for scale in [1.0, -2.0, 0.5, 3.0] {
+                let product =
+                    [1.0f32, -2.0].iter().flat_map(|row| [0.5, 1.0, -3.0].map(|column| row * column * scale));
+                let g = Tensor::<1>::from_floats(&product.collect::<Vec<_>>()[..], &device);
+                let step = |(p, moments), matrix| {
+                    let (p, moments) = update(p, g.clone(), moments, matrix, rate, settings);
+                    (p, Some(moments))
+                };
+                full = step(full, None);
+                factored = step(factored, Some([2, 3]));
+                for (a, b) in values(factored.0.clone()).into_iter().zip(values(full.0.clone())) {
+                    assert!((a - b).abs() < 1e-6, "{a} against {b}");
+                }
+            }
+            let moments = factored.1.expect("updated");
+            assert_eq!(moments.first.is_some(), beta1 > 0.0);
+            let Second::Factored { rows, columns } = moments.second else { panic!("factored") };
+            assert_eq!((rows.dims(), columns.dims()), ([2], [3]));
+        }
+    }
+
+    #[test]
+    fn a_matrix_without_gradients_stays_where_it_is() {
+        let settings = Settings { beta1: 0.0, beta2: 0.95, eps: 1e-8 };
+        let rate = Rate { learning_rate: 0.01, weight_decay: 0.0 };
+        let p = Tensor::<1>::from_floats([1.0, 2.0, 3.0, 4.0], &Device::flex());
+        let (moved, _) = update(p.clone(), p.zeros_like(), None, Some([2, 2]), rate, settings);
+        assert_eq!(values(moved), values(p));
     }
 }

@@ -1,0 +1,70 @@
+//! How much memory a piece of work holds at most, told by the allocator itself.
+//!
+//! Bytes are counted for each thread apart, so that tests which run at the same time do not meet. burn's CPU backend allocates
+//! its tensors on the thread that asks for them; what its pool's threads take for the inside of a product is left out.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+thread_local! {
+    static HELD: Cell<isize> = const { Cell::new(0) };
+    static MOST: Cell<isize> = const { Cell::new(0) };
+}
+
+/// The system's allocator, with a count.
+pub struct Counting;
+
+fn count(bytes: isize) {
+    // A thread that is ending has no counters any more.
+    let _ = HELD.try_with(|held| {
+        held.set(held.get() + bytes);
+        let _ = MOST.try_with(|most| most.set(most.get().max(held.get())));
+    });
+}
+
+// SAFETY: every call is handed to the system's allocator as it came; counting allocates nothing, since both counters are
+// constants of their type at the start and have no destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as isize);
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as isize);
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        count(-(layout.size() as isize));
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(place, layout) }
+    }
+
+    unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size as isize - layout.size() as isize);
+        // SAFETY: the caller's promise.
+        unsafe { System.realloc(place, layout, size) }
+    }
+}
+
+/// What `run` returns, and the most bytes that this thread held meanwhile beyond what it held before.
+pub fn most_held<T>(run: impl FnOnce() -> T) -> (T, usize) {
+    let before = HELD.get();
+    MOST.set(before);
+    let value = run();
+    (value, usize::try_from(MOST.get() - before).unwrap_or(0))
+}
+
+#[test]
+fn what_is_held_at_most_is_told() {
+    let (kept, most) = most_held(|| {
+        drop(vec![1u8; 3 << 20]);
+        vec![1u8; 1 << 20]
+    });
+    assert!((3 << 20..(3 << 20) + 10_000).contains(&most), "{most}");
+    let (_, after) = most_held(|| drop(kept));
+    assert_eq!(after, 0);
+}
