@@ -19,7 +19,8 @@
 //! - Buffers that a kernel reads come out unchanged; what is padding is written as a defined value or not at all, as
 //!   the header says.
 //!
-//! Deliberately absent: burn, the model, f16, subgroups, a kernel for embedding lookup (a row copy).
+//! Deliberately absent: burn, the model, f16 arithmetic, subgroups, a kernel for the lookup of plain embeddings (a row
+//! copy).
 //!
 //! # Running the suites
 //!
@@ -46,8 +47,16 @@ pub mod attention_vision;
 pub mod case;
 pub mod logprob_gather;
 pub mod mrope_append;
+pub mod mrope_append_joined;
+mod packed_case;
+pub mod packed_gate_up;
+pub mod packed_gather;
+pub mod packed_matmul;
+pub mod packed_matvec;
+pub mod packing;
 pub mod rms_norm;
 pub mod rope_vision;
+pub mod sample;
 pub mod silu_mul;
 mod twins;
 
@@ -115,7 +124,7 @@ pub struct Kernel {
 }
 
 /// Every kernel of the crate, by name.
-pub const KERNELS: [Kernel; 11] = [
+pub const KERNELS: [Kernel; 17] = [
     add_rms_norm::KERNEL,
     argmax::KERNEL,
     attention_combine::KERNEL,
@@ -124,8 +133,14 @@ pub const KERNELS: [Kernel; 11] = [
     attention_vision::KERNEL,
     logprob_gather::KERNEL,
     mrope_append::KERNEL,
+    mrope_append_joined::KERNEL,
+    packed_gate_up::KERNEL,
+    packed_gather::KERNEL,
+    packed_matmul::KERNEL,
+    packed_matvec::KERNEL,
     rms_norm::KERNEL,
     rope_vision::KERNEL,
+    sample::KERNEL,
     silu_mul::KERNEL,
 ];
 

@@ -46,8 +46,14 @@ equals_its_twin!(
     attention_vision,
     logprob_gather,
     mrope_append,
+    mrope_append_joined,
+    packed_gate_up,
+    packed_gather,
+    packed_matmul,
+    packed_matvec,
     rms_norm,
     rope_vision,
+    sample,
     silu_mul
 );
 

@@ -19,6 +19,7 @@ use crate::device::{self, DeviceArg, DtypeArg};
 use crate::figures::Figures;
 use crate::folder::Folder;
 use crate::interrupt::interrupt;
+use crate::peft::Adapters;
 use crate::progress;
 use crate::terminal::Dimmer;
 
@@ -36,6 +37,9 @@ chat.json holds a list of messages, or an object with such a list under
   [{\"role\": \"user\", \"content\": [
       {\"type\": \"image\"}, {\"type\": \"text\", \"text\": \"What is this?\"}]}]";
 
+/// Tokens that a GPU computes between two readings: few enough for an answer that flows.
+const AHEAD: usize = 4;
+
 /// Ask a question about pictures; the answer streams.
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
@@ -43,6 +47,9 @@ pub struct Args {
     /// Folder with config.json, tokenizer files and safetensors shards
     #[arg(long, value_name = "DIR")]
     checkpoint: PathBuf,
+    /// Folder with LoRA adapters in PEFT's layout, to be put beside the weights
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
     /// A picture (PNG, JPEG, WebP, GIF, BMP, TIFF); may be repeated
     #[arg(long = "image", value_name = "FILE")]
     images: Vec<PathBuf>,
@@ -120,6 +127,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let folder = Folder::open(&args.checkpoint)?;
     let config = folder.config()?;
     let stop_ids = folder.stop_ids(&config)?;
+    let adapters = args.adapter.as_deref().map(|dir| Adapters::open(dir, &config)).transpose()?;
     let processor = folder.processor()?;
     let encoded = encode(args, &processor)?;
     let capacity = capacity(encoded.ids.len(), args.max_new_tokens, config.text.max_position_embeddings)?;
@@ -131,6 +139,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let bar = progress::bytes("loading");
     let model = folder.load(&opened.device, opened.dtype, &mut |done, total| bar.at(done, total))?;
     bar.finish();
+    let model = match adapters {
+        Some(adapters) => adapters.put(model),
+        None => model,
+    };
     let load = started.elapsed();
 
     let stop = interrupt()?;
@@ -146,7 +158,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let row = Row { prompt: 0, sample: 0 };
     let started = Instant::now();
     let mut generation =
-        Generation::new(&model, &[prompt], &[row], &mut cache, options, Some(&decode), &mut launches)?;
+        Generation::new(&model, &[prompt], &[row], &mut cache, options, Some(&decode), &mut launches)?
+            .ahead(AHEAD);
     let (out, prefill) = stream(&mut generation, &processor, &stop_ids, args.json, &stop, started)?;
 
     let reason = generation.finish_reason(0);

@@ -16,6 +16,7 @@ use crate::answers::{Answer, Asker};
 use crate::device::{self, DeviceArg, DtypeArg};
 use crate::folder::{Folder, write_whole};
 use crate::interrupt::interrupt;
+use crate::peft::Adapters;
 use crate::progress;
 use crate::statistics::{mcnemar, wilson};
 use crate::train::rows::Rows;
@@ -37,6 +38,9 @@ pub struct Args {
     /// Folder with config.json, tokenizer files and safetensors shards
     #[arg(long, value_name = "DIR")]
     checkpoint: PathBuf,
+    /// Folder with LoRA adapters in PEFT's layout, to be put beside the weights
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
     /// WeThink rows, JSON lines
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
@@ -73,7 +77,9 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let rewards = RewardMap::from_entries(&args.reward_map)?;
     let folder = Folder::open(&args.checkpoint)?;
-    let stop_ids = folder.stop_ids(&folder.config()?)?;
+    let config = folder.config()?;
+    let stop_ids = folder.stop_ids(&config)?;
+    let adapters = args.adapter.as_deref().map(|dir| Adapters::open(dir, &config)).transpose()?;
     let processor = folder.processor()?;
     let rows = Rows::open(&args.data, args.images.as_deref())?;
     let other = args.against.as_deref().map(accepted_of).transpose()?;
@@ -81,6 +87,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let bar = progress::bytes("loading");
     let model = folder.load(&opened.device, opened.dtype, &mut |done, total| bar.at(done, total))?;
     bar.finish();
+    let model = match adapters {
+        Some(adapters) => adapters.put(model),
+        None => model,
+    };
 
     let indices: Vec<usize> = (0..rows.len().min(args.limit.unwrap_or(usize::MAX))).collect();
     let asker = Asker {

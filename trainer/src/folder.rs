@@ -1,19 +1,24 @@
-//! A checkpoint folder in the released layout: configuration, tokenizer files, safetensors shards.
+//! A checkpoint folder: the released layout (configuration, tokenizer files, safetensors shards), or a pack.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::{DType, Device};
 use memmap2::Mmap;
-use wethink_model::{Config, GENERATION, INDEX, Loader, Model, check_shards, shard_names, stop_ids};
+use sha2::{Digest, Sha256};
+use wethink_model::{
+    Config, GENERATION, INDEX, Loader, Model, PACK, Pack, PackLoader, check_shards, shard_names, stop_ids,
+};
 use wethink_processor::Processor;
 
 /// The folder.
 #[derive(Debug, Clone)]
 pub struct Folder {
     dir: PathBuf,
+    pack: Option<Arc<Pack>>,
 }
 
 /// A shard, mapped into memory: pages come from disk as they are read and are never all resident at once.
@@ -35,14 +40,17 @@ impl Shard {
 }
 
 impl Folder {
-    /// Opens a folder; it must hold a `config.json`.
+    /// Opens a folder; it must hold a `config.json`, or a `pack.json`.
     pub fn open(dir: &Path) -> Result<Self> {
         if !dir.is_dir() {
             bail!("{}: no such folder; --checkpoint takes the folder that holds config.json", dir.display());
         }
-        let folder = Self { dir: dir.to_owned() };
-        if folder.read("config.json")?.is_none() {
-            bail!("{}: no config.json; is this a checkpoint folder?", dir.display());
+        let mut folder = Self { dir: dir.to_owned(), pack: None };
+        if let Some(bytes) = folder.read(PACK)? {
+            let pack = Pack::parse(&bytes).with_context(|| dir.display().to_string())?;
+            folder.pack = Some(Arc::new(pack));
+        } else if folder.read("config.json")?.is_none() {
+            bail!("{}: no config.json and no {PACK}; is this a checkpoint folder?", dir.display());
         }
         Ok(folder)
     }
@@ -50,6 +58,11 @@ impl Folder {
     /// Where it is.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// What the folder's `pack.json` says, if it is a pack.
+    pub fn pack(&self) -> Option<&Pack> {
+        self.pack.as_deref()
     }
 
     /// A file of the folder, or `None` when it is absent.
@@ -63,6 +76,9 @@ impl Folder {
 
     /// The model's shape.
     pub fn config(&self) -> Result<Config> {
+        if let Some(pack) = &self.pack {
+            return pack.config().with_context(|| self.dir.display().to_string());
+        }
         let path = self.dir.join("config.json");
         let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         Config::from_json(&text).with_context(|| path.display().to_string())
@@ -83,6 +99,9 @@ impl Folder {
 
     /// Maps the shards named by `model.safetensors.index.json`, or the single `model.safetensors`.
     pub fn shards(&self) -> Result<Vec<Shard>> {
+        if self.pack.is_some() {
+            bail!("{}: a pack; this takes a checkpoint with its whole weights", self.dir.display());
+        }
         let index = self.read(INDEX).with_context(|| self.dir.join(INDEX).display().to_string())?;
         let names = shard_names(index.as_deref()).with_context(|| self.dir.display().to_string())?;
         let missing: Vec<&str> =
@@ -106,8 +125,12 @@ impl Folder {
     }
 
     /// Loads the weights. Every fault of every shard is found before a weight is moved. `progress` is told the bytes
-    /// done so far and the bytes of all shards.
+    /// done so far and the bytes of all shards. A pack's weights stay packed, its activations are float32 whatever the
+    /// type.
     pub fn load(&self, device: &Device, dtype: DType, progress: &mut dyn FnMut(u64, u64)) -> Result<Model> {
+        if let Some(pack) = &self.pack {
+            return self.load_pack(pack, device, progress).with_context(|| self.dir.display().to_string());
+        }
         let config = self.config()?;
         let shards = self.shards()?;
         let context = || self.dir.display().to_string();
@@ -124,6 +147,26 @@ impl Folder {
             loader.shard(&shard.name, &shard.map, &mut tensor).with_context(context)?;
         }
         loader.finish().with_context(context)
+    }
+}
+
+impl Folder {
+    /// Loads a pack, one shard after the other; each is held against its sum before it is used.
+    fn load_pack(&self, pack: &Pack, device: &Device, progress: &mut dyn FnMut(u64, u64)) -> Result<Model> {
+        let total = pack.bytes();
+        let mut done = 0;
+        let mut loader = PackLoader::new(pack, device)?;
+        for (index, shard) in pack.shards.iter().enumerate() {
+            let map = self.map(shard.file.clone()).context("fetch the rest of the pack")?;
+            let sum = Sha256::digest(map.bytes());
+            if sum.iter().map(|byte| format!("{byte:02x}")).collect::<String>() != shard.sha256 {
+                bail!("{}: its bytes are not those that {PACK} names; fetch it again", shard.file);
+            }
+            loader.shard(index, map.bytes())?;
+            done += shard.bytes;
+            progress(done, total);
+        }
+        Ok(loader.finish()?)
     }
 }
 

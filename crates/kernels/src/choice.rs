@@ -1,6 +1,6 @@
 //! The best token and its probability on the device, so that a greedy token needs a read-back of four bytes.
 
-use burn::tensor::{Int, Tensor, activation::log_softmax};
+use burn::tensor::{DType, Int, Tensor, TensorData, activation::log_softmax};
 use wethink_shaders as shaders;
 
 use crate::Launches;
@@ -35,6 +35,51 @@ pub fn argmax_composed(logits: Tensor<2>, banned: [u32; 2], launches: &mut Launc
     let [a, b] = banned.map(|id| columns.clone().equal_scalar(id as i32));
     let hidden = a.bool_or(b).unsqueeze_dim::<2>(0).expand(logits.dims());
     logits.mask_fill(hidden, f32::NEG_INFINITY).argmax(1).squeeze_dim(1)
+}
+
+/// How [`sample`] draws.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Draw {
+    /// Divides the logits; above 0.
+    pub temperature: f64,
+    /// Best tokens kept, ties included.
+    pub top_k: Option<usize>,
+    /// Probability kept.
+    pub top_p: Option<f64>,
+    /// Ids that are never drawn.
+    pub banned: [u32; 2],
+}
+
+/// One id drawn from each row of logits, `[N, V]` to `[N]`, by the row's own uniform number; `None` where no kernel runs,
+/// and the caller, who defines what a draw is, does it with the logits at hand.
+///
+/// A row without a finite best logit gets all ones.
+pub fn sample(
+    logits: Tensor<2>,
+    draw: Draw,
+    uniform: &[f64],
+    launches: &mut Launches,
+) -> Option<Tensor<1, Int>> {
+    let device = Wgsl::of(&logits)?;
+    let [rows, vocab] = logits.dims();
+    assert_eq!(uniform.len(), rows, "one number a row");
+    let params = shaders::sample::Params {
+        rows: rows as u32,
+        vocab: vocab as u32,
+        banned_a: draw.banned[0],
+        banned_b: draw.banned[1],
+        temperature: draw.temperature as f32,
+        top_k: draw.top_k.map_or(0, |k| u32::try_from(k).unwrap_or(u32::MAX)),
+        top_p: draw.top_p.map_or(1.0, |p| p as f32),
+        pad: 0,
+    };
+    let uniform: Vec<f32> = uniform.iter().map(|&number| number as f32).collect();
+    let uniform = Tensor::<1>::from_data(TensorData::new(uniform, [rows]), (&logits.device(), DType::F32));
+    let ids = device.empty_ids([rows]);
+    let grid = shaders::sample::grid(&params);
+    let buffers = [&Buffer::read(logits), &Buffer::read(uniform), &ids];
+    device.launch(&shaders::sample::KERNEL, &params, grid, &buffers, launches);
+    Some(ids.ids())
 }
 
 /// log softmax(logits / temperature) at one id per row: `[N, V]` and `[N]` to `[N]`, float32.

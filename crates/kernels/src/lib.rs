@@ -14,22 +14,33 @@
 
 mod attention;
 mod choice;
+mod host;
 mod launches;
+mod packed;
 mod pointwise;
+mod recompute;
 mod rotary;
+mod sequences;
 mod span;
 mod wgsl;
 
 pub use attention::{
     attention_causal, attention_causal_composed, attention_segments, attention_segments_composed,
 };
-pub use choice::{argmax, argmax_composed, logprobs, logprobs_composed};
+pub use choice::{Draw, argmax, argmax_composed, logprobs, logprobs_composed, sample};
 pub use launches::Launches;
+pub use packed::{
+    PackedMatrix, PackedRows, packed_add, packed_gate_up, packed_gate_up_composed, packed_gather,
+    packed_gather_composed, packed_product, packed_product_composed, rotate_append_joined,
+};
 pub use pointwise::{
     add_rms_norm, add_rms_norm_composed, gelu, rms_norm, rms_norm_composed, silu_mul, silu_mul_composed,
 };
+pub use recompute::{MOST_INPUTS, recompute};
 pub use rotary::{
     Cache, rotate_append, rotate_append_composed, rotate_composed, rotate_qkv, rotate_qkv_composed,
 };
+pub use sequences::{SCORES_AT_ONCE, attention_sequences};
 pub use span::{Segments, Span};
+pub use wethink_shaders::packing::Packing;
 pub use wgsl::runs_wgsl;

@@ -7,7 +7,9 @@ use burn::module::Param;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use half::{bf16, f16};
 use safetensors::{Dtype, tensor::TensorView};
+use wethink_kernels::PackedMatrix;
 
+use crate::linear::Packed;
 use crate::shards::{CheckpointError, Ledger, canonical, parse};
 use crate::text::{Decoder, DecoderLayer, Embedding, Mlp, RmsNorm, SelfAttention};
 use crate::vision::{Block, Merger, PatchEmbed, VisionAttention, VisionTower};
@@ -59,7 +61,7 @@ impl Loader {
     pub fn finish(self) -> Result<Model, CheckpointError> {
         let Self { config, ledger, tensors, .. } = self;
         ledger.close()?;
-        let mut parts = Parts { tensors, config: &config };
+        let mut parts = Parts { tensors, packed: BTreeMap::new(), config: &config };
         Ok(parts.model())
     }
 }
@@ -84,15 +86,16 @@ fn values<T>(view: &TensorView, to: impl Fn(f32) -> T) -> Vec<T> {
     }
 }
 
-/// Tensors by name, taken as the model is put together. The ledger has proved that all are there.
-struct Parts<'a> {
-    tensors: BTreeMap<String, Tensor<1>>,
-    config: &'a Config,
+/// Tensors by name, taken as the model is put together. Whoever collected them has proved that all are there.
+pub(crate) struct Parts<'a> {
+    pub tensors: BTreeMap<String, Tensor<1>>,
+    pub packed: BTreeMap<String, PackedMatrix>,
+    pub config: &'a Config,
 }
 
 impl Parts<'_> {
     fn take(&mut self, name: &str) -> Tensor<1> {
-        self.tensors.remove(name).expect("the ledger found every tensor")
+        self.tensors.remove(name).expect("every tensor has come")
     }
 
     fn matrix(&mut self, name: &str, columns: usize) -> Param<Tensor<2>> {
@@ -102,9 +105,16 @@ impl Parts<'_> {
     }
 
     fn linear(&mut self, name: &str, input: usize) -> Linear {
-        let weight = Weight::Dense(self.matrix(&format!("{name}.weight"), input));
+        let weight = self.weight(&format!("{name}.weight"), input);
         let bias = self.tensors.remove(&format!("{name}.bias")).map(Param::from_tensor);
-        Linear { weight, bias }
+        Linear { weight, bias, adapter: None }
+    }
+
+    fn weight(&mut self, name: &str, input: usize) -> Weight {
+        match self.packed.remove(name) {
+            Some(matrix) => Weight::Packed(Packed::new(matrix)),
+            None => Weight::Dense(self.matrix(name, input)),
+        }
     }
 
     fn norm(&mut self, name: &str, eps: f64) -> RmsNorm {
@@ -145,6 +155,7 @@ impl Parts<'_> {
                 v_proj: self.linear(&format!("{name}.self_attn.v_proj"), t.hidden_size),
                 o_proj: self
                     .linear(&format!("{name}.self_attn.o_proj"), t.num_attention_heads * t.head_dim()),
+                joined_bias: None,
                 head_dim: t.head_dim(),
             },
             post_attention_layernorm: self.norm(&format!("{name}.post_attention_layernorm"), t.rms_norm_eps),
@@ -152,7 +163,7 @@ impl Parts<'_> {
         }
     }
 
-    fn model(&mut self) -> Model {
+    pub fn model(&mut self) -> Model {
         let (v, t) = (&self.config.vision, &self.config.text);
         let square = v.hidden_size * v.merge_unit();
         let visual = VisionTower {
@@ -166,7 +177,7 @@ impl Parts<'_> {
             fullatt_block_indexes: v.fullatt_block_indexes.clone(),
         };
         let model = Decoder {
-            embed_tokens: Embedding { weight: self.matrix("model.embed_tokens.weight", t.hidden_size) },
+            embed_tokens: Embedding { weight: self.weight("model.embed_tokens.weight", t.hidden_size) },
             layers: (0..t.num_hidden_layers).map(|i| self.layer(i)).collect(),
             norm: self.norm("model.norm", t.rms_norm_eps),
         };

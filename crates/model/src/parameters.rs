@@ -1,12 +1,14 @@
 //! Parameters by their names in the released layout, whatever their rank: what optimizers, checkpoints and exports see.
 //!
 //! A parameter is handed out flat. That makes one kind of value of matrices and vectors, and loses nothing: the shapes follow
-//! from the configuration ([`expected_tensors`](crate::expected_tensors)).
+//! from the configuration ([`expected_tensors`](crate::expected_tensors)); those of adapters, which PEFT's layout names, from
+//! [`Model::each_adapter`].
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 
 use crate::Model;
+use crate::adapter::{LORA_A, LORA_B};
 
 impl Model {
     /// Shows every parameter with its name, flat.
@@ -38,7 +40,12 @@ impl Path {
     fn name(&self) -> String {
         let parts: Vec<&str> = self.0.iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
         let name = parts.join(".").replace(".mlp_0.", ".mlp.0.").replace(".mlp_2.", ".mlp.2.");
-        if name == "visual.patch_embed.proj" { format!("{name}.weight") } else { name }
+        match name.split_once(".adapter.") {
+            Some((module, "lora_a")) => format!("{module}{LORA_A}"),
+            Some((module, _)) => format!("{module}{LORA_B}"),
+            None if name == "visual.patch_embed.proj" => format!("{name}.weight"),
+            None => name,
+        }
     }
 }
 

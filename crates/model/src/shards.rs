@@ -126,7 +126,7 @@ pub fn expected_tensors(config: &Config) -> BTreeMap<String, Vec<usize>> {
 }
 
 /// Name in the released layout, whichever of the two layouts a shard uses.
-pub(crate) fn canonical(name: &str) -> String {
+pub fn canonical(name: &str) -> String {
     match (name.strip_prefix("model.visual."), name.strip_prefix("model.language_model.")) {
         (Some(rest), _) => format!("visual.{rest}"),
         (_, Some(rest)) => format!("model.{rest}"),

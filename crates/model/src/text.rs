@@ -3,10 +3,12 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor};
 use wethink_kernels::{
-    Cache, Launches, Span, add_rms_norm, attention_causal, rms_norm, rotate_append, rotate_composed, silu_mul,
+    Launches, Span, add_rms_norm, attention_causal, attention_sequences, packed_gather, rms_norm,
+    rotate_append, rotate_composed, silu_mul,
 };
 
-use crate::{KvCache, Linear};
+use crate::recompute::recomputed;
+use crate::{KvCache, Linear, Weight};
 
 /// Token embedding, layers and final norm; `model.*` of the checkpoint.
 #[derive(Module, Debug)]
@@ -23,13 +25,16 @@ pub struct Decoder {
 #[derive(Module, Debug)]
 pub struct Embedding {
     /// `[V, C]`.
-    pub weight: Param<Tensor<2>>,
+    pub weight: Weight,
 }
 
 impl Embedding {
-    /// Rows of the table, `[ids]` to `[ids, C]`.
-    pub fn forward(&self, ids: Tensor<1, Int>) -> Tensor<2> {
-        self.weight.val().select(0, ids)
+    /// Rows of the table, `[ids]` to `[ids, C]`; `like` is any tensor of the model's device.
+    pub fn forward(&self, ids: Tensor<1, Int>, like: &Tensor<1>, launches: &mut Launches) -> Tensor<2> {
+        match &self.weight {
+            Weight::Dense(weight) => weight.val().select(0, ids),
+            Weight::Packed(packed) => packed_gather(ids, &packed.matrix, like, launches),
+        }
     }
 }
 
@@ -86,6 +91,9 @@ pub struct SelfAttention {
     pub v_proj: Linear,
     /// `[C, Hq * D]`.
     pub o_proj: Linear,
+    /// Biases of queries, keys and values side by side, where the three weights are packed so.
+    #[module(skip)]
+    pub(crate) joined_bias: Option<Tensor<1>>,
     /// D.
     pub head_dim: usize,
 }
@@ -113,14 +121,31 @@ impl Mlp {
 pub(crate) struct Pass<'a> {
     /// Angles of the step's tokens, `[B, T, 2, D/2]`.
     pub rotary: &'a Tensor<4>,
-    /// Where the step's tokens stand in the cache.
-    pub span: &'a Span,
-    /// Keys and values; without one the step attends only to itself.
-    pub cache: Option<&'a mut KvCache>,
+    /// What the step's tokens attend to.
+    pub scope: Scope<'a>,
     /// Counts of what ran.
     pub launches: &'a mut Launches,
     /// Collects the input of every layer and the result, when wanted.
     pub trace: Option<&'a mut Vec<Tensor<3>>>,
+}
+
+/// What the tokens of a pass attend to.
+pub(crate) enum Scope<'a> {
+    /// The cache, in which their keys and values are stored at the places that the span names.
+    Cached { span: &'a Span, cache: &'a mut KvCache },
+    /// The tokens of the pass alone.
+    Whole(&'a Sequences),
+}
+
+/// Whole sequences without a cache.
+#[derive(Debug, Clone)]
+pub(crate) struct Sequences {
+    /// Lengths of the sequences that lie in one row one after another; absent where each row is one sequence.
+    pub lengths: Option<Vec<usize>>,
+    /// Scores of one attention that are held at once.
+    pub scores: usize,
+    /// Whether the backward pass computes each layer again from its input.
+    pub recompute: bool,
 }
 
 impl Decoder {
@@ -128,13 +153,28 @@ impl Decoder {
     ///
     /// What a sublayer adds to the stream is added by the norm that follows it: one pass over the data instead of two.
     pub(crate) fn forward(&self, mut x: Tensor<3>, mut pass: Pass) -> Tensor<3> {
+        if let Scope::Whole(sequences) = &pass.scope
+            && sequences.recompute
+        {
+            for layer in &self.layers {
+                x = layer.recomputed(x, pass.rotary, sequences, pass.launches);
+            }
+            return self.norm.forward(x, pass.launches);
+        }
         let mut delta = None;
         for (index, layer) in self.layers.iter().enumerate() {
             if let Some(trace) = &mut pass.trace {
                 trace.push(delta.iter().cloned().fold(x.clone(), |x, delta: Tensor<3>| x + delta));
             }
-            let (stream, added) = layer.forward(x, delta, index, &mut pass);
-            (x, delta) = (stream, Some(added));
+            (x, delta) = match layer.fused(&x, &pass) {
+                Some(fused) => {
+                    (fused.forward(delta.into_iter().fold(x, Tensor::add), index, &mut pass), None)
+                }
+                None => {
+                    let (x, added) = layer.forward(x, delta, index, &mut pass);
+                    (x, Some(added))
+                }
+            };
         }
         let (_, normed) = self.norm.after(x, delta, pass.launches);
         if let Some(trace) = &mut pass.trace {
@@ -145,6 +185,25 @@ impl Decoder {
 }
 
 impl DecoderLayer {
+    /// The stream with everything that this layer adds to it, as a stretch that keeps its input alone.
+    fn recomputed(
+        &self,
+        x: Tensor<3>,
+        rotary: &Tensor<4>,
+        sequences: &Sequences,
+        launches: &mut Launches,
+    ) -> Tensor<3> {
+        let (rotary, sequences) = (rotary.clone(), sequences.clone());
+        let shape = x.dims();
+        let run = move |layer: &Self, x: Tensor<3>, launches: &mut Launches| {
+            let scope = Scope::Whole(&sequences);
+            let mut pass = Pass { rotary: &rotary, scope, launches, trace: None };
+            let (x, added) = layer.forward(x, None, 0, &mut pass);
+            added + x
+        };
+        recomputed(self, x, shape, run, launches)
+    }
+
     /// The stream and what the sublayer before added to it; returns the same of this layer's MLP.
     fn forward(
         &self,
@@ -171,19 +230,18 @@ impl SelfAttention {
         let k = heads(self.k_proj.forward(x.clone())); // [B, T, Hkv, D]
         let v = heads(self.v_proj.forward(x));
         let rotary = pass.rotary.clone();
-        let attended = match &mut pass.cache {
-            Some(caches) => {
-                let slot = &mut caches.layers[index];
+        let attended = match &mut pass.scope {
+            Scope::Cached { span, cache } => {
+                let slot = &mut cache.layers[index];
                 let cache = slot.take().expect("a cache is away only while its own layer runs");
-                let (q, cache) = rotate_append(q, k, v, rotary, pass.span, cache, pass.launches);
-                let attended = attention_causal(q, &cache, pass.span, pass.launches);
+                let (q, cache) = rotate_append(q, k, v, rotary, span, cache, pass.launches);
+                let attended = attention_causal(q, &cache, span, pass.launches);
                 *slot = Some(cache);
                 attended
             }
-            None => {
-                let k = rotate_composed(k, rotary.clone()).swap_dims(1, 2); // [B, Hkv, T, D]
-                let own = Cache { k, v: v.swap_dims(1, 2) };
-                attention_causal(rotate_composed(q, rotary), &own, pass.span, pass.launches)
+            Scope::Whole(Sequences { lengths, scores, .. }) => {
+                let (q, k) = (rotate_composed(q, rotary.clone()), rotate_composed(k, rotary));
+                attention_sequences(q, k, v, lengths.as_deref(), *scores, pass.launches)
             }
         };
         self.o_proj.forward(attended)

@@ -74,7 +74,7 @@ pub fn kernels() -> Result<Value> {
 }
 
 /// Bytes a second of `y = x + 1` over a buffer no cache holds: each value is read once and written once.
-fn copy_bandwidth(device: &Device, software: bool, runs: usize) -> Result<f64> {
+pub fn copy_bandwidth(device: &Device, software: bool, runs: usize) -> Result<f64> {
     let count = if software { 1 << 22 } else { 1 << 26 };
     let x = Tensor::<1>::zeros([count], device);
     device.sync()?;

@@ -3,6 +3,7 @@
 //! `bench` measures everything, `bench NAME` one suite. Nothing is asserted: times belong to a machine.
 
 mod data;
+mod decode;
 mod kernels;
 mod model;
 mod scenes;
@@ -23,8 +24,8 @@ const SUITES: &[Suite] = &[
     ("scenes", scenes::scenes),
 ];
 
-/// Suites that need more than Rust: only by name.
-const BY_NAME: &[Suite] = &[("train", train::train)];
+/// Suites that need more than Rust, or more than a minute: only by name.
+const BY_NAME: &[Suite] = &[("train", train::train), ("decode", decode::decode)];
 
 fn main() -> Result<()> {
     let wanted = std::env::args().nth(1);
