@@ -11,9 +11,14 @@ pub mod eval;
 pub mod export;
 mod figures;
 pub mod folder;
+pub mod gallery;
+pub mod grpo;
 pub mod init;
 mod interrupt;
 pub mod judge;
+pub mod pack;
+pub mod peft;
+mod picture;
 pub mod plan;
 pub mod preprocess;
 mod progress;
@@ -48,9 +53,13 @@ pub enum Command {
     Ask(ask::Args),
     /// Supervised fine-tuning: a recipe to a run folder.
     Sft(sft::Args),
+    /// Reinforcement learning on rewards: a recipe to a run folder.
+    Grpo(grpo::Args),
+    /// What a run of reinforcement learning sampled, as one page.
+    Gallery(gallery::Args),
     /// What a recipe will train, hold and take, without loading a weight.
     Plan(plan::Args),
-    /// A run's weights as a checkpoint in the released layout.
+    /// A run's weights as a checkpoint in the released layout, or as a pack in few bits.
     Export(export::Args),
     /// Answer rows greedily and judge the answers by rule.
     Eval(eval::Args),
@@ -75,6 +84,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Ask(args) => ask::run(&args),
         Command::Sft(args) => sft::run(&args),
+        Command::Grpo(args) => grpo::run(&args),
+        Command::Gallery(args) => gallery::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Eval(args) => eval::run(&args),

@@ -53,6 +53,14 @@ impl Steps {
         self.0.set_position(step);
     }
 
+    /// Shows how far a run of reinforcement learning is.
+    pub fn at_reward(&self, step: u64, reward: f64, length: f64, tokens_per_second: f64) {
+        let figures =
+            format!("reward {reward:.3} · {length:.0} tokens a response · {tokens_per_second:.0} tokens/s ·");
+        self.0.set_message(figures);
+        self.0.set_position(step);
+    }
+
     /// Says something above the bar, or simply says it where there is none.
     pub fn say(&self, text: &str) {
         self.0.suspend(|| eprintln!("{text}"));

@@ -13,26 +13,28 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use burn::tensor::{DType, FloatDType, Tensor};
 use clap::Parser;
-use wethink_model::Model;
+use wethink_model::{Features, Model};
 use wethink_processor::Processor;
 use wethink_reward::RewardMap;
 
 use crate::answers::{Answer, Asker};
 use crate::device::{self, DeviceArg, DtypeArg};
 use crate::figures::peak_memory;
-use crate::folder::{Folder, write_whole};
+use crate::folder::Folder;
 use crate::interrupt::interrupt;
 use crate::progress;
 use crate::train::adamw::AdamW;
+use crate::train::economy::passes;
+use crate::train::features;
 use crate::train::feed::{self, Batch};
 use crate::train::gradients::{Gradients, Values, clip_scale, scalar};
-use crate::train::groups::Group;
 use crate::train::journal::{Journal, Step};
 use crate::train::loss::loss;
 use crate::train::recipe::Recipe;
 use crate::train::report;
 use crate::train::rows::Rows;
-use crate::train::samples::logprobs;
+use crate::train::samples::{Sample, logprobs_within};
+use crate::train::start;
 use crate::train::store::{State, Store};
 use crate::train::validation::{Validated, validate};
 
@@ -87,6 +89,8 @@ struct Learner {
     model: Model,
     optimizer: AdamW,
     state: State,
+    /// What the frozen tower made of pictures; no part of a checkpoint, since it changes nothing.
+    features: Option<features::Store>,
 }
 
 /// Runs the command.
@@ -110,9 +114,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let bar = progress::bytes("loading");
     let model = folder.load(&opened.device, DType::F32, &mut |done, total| bar.at(done, total))?;
     bar.finish();
-    let learner = setup.learner(model, args.resume)?;
+    let learner = setup.learner(model, args.resume, &args.out)?;
     if !args.resume {
-        keep(&setup.recipe, &args.out)?;
+        start::keep(&setup.recipe.to_toml()?, &args.out)?;
     }
     let ended = train(&setup, learner, &args.out)?;
     report::write(&args.out, setup.held_out.as_ref())?;
@@ -174,12 +178,15 @@ fn train(setup: &Setup, mut learner: Learner, run: &Path) -> Result<Ended> {
 
 impl Setup {
     fn trained(&self, name: &str) -> bool {
-        self.recipe.rates(Group::of(name)).is_some()
+        self.recipe.trains(name)
     }
 
     /// A run's start, or its newest whole checkpoint.
-    fn learner(&self, mut model: Model, resume: bool) -> Result<Learner> {
+    fn learner(&self, mut model: Model, resume: bool, run: &Path) -> Result<Learner> {
         let settings = self.recipe.settings();
+        if let Some(lora) = &self.recipe.lora {
+            model = lora.adapt(model, self.recipe.seed);
+        }
         let (mut optimizer, mut state) = (AdamW::new(settings), State::default());
         let mut complain = |text: String| eprintln!("warning: {text}; an older checkpoint is tried");
         if let Some(saved) = if resume { self.store.newest(&mut complain)? } else { None } {
@@ -193,7 +200,11 @@ impl Setup {
             true => value,
             false => cast(value, self.compute),
         });
-        Ok(Learner { model, optimizer, state })
+        if self.recipe.optimizer.factored {
+            optimizer.matrices = self.recipe.matrices(model.config());
+        }
+        let features = self.recipe.memory.store(&model, self.compute, run)?;
+        Ok(Learner { model, optimizer, state, features })
     }
 
     /// Whether the run has ended: by its last step, or because nothing got better for long enough.
@@ -205,12 +216,12 @@ impl Setup {
     /// One update, or none where loss or gradient is no number.
     fn step(&self, learner: Learner, batch: &Batch) -> Result<(Learner, Step)> {
         let started = Instant::now();
-        let Learner { mut model, mut optimizer, mut state } = learner;
-        let (loss, gradients) = self.gradients(&model, batch)?;
+        let Learner { mut model, mut optimizer, mut state, mut features } = learner;
+        let (loss, gradients) = self.gradients(&model, batch, state.step, &mut features)?;
         let norm = gradients.norm();
         let sound = loss.is_finite() && norm.is_finite();
         if sound {
-            let rate = |name: &str| self.recipe.rate_at(state.step, Group::of(name));
+            let rate = |name: &str| self.recipe.rate_of(state.step, name);
             model = optimizer.step(model, &gradients, clip_scale(norm, self.recipe.train.clip), &rate);
         }
         let schedule = self.recipe.factor(state.step) as f32;
@@ -235,7 +246,7 @@ impl Setup {
             tokens_per_second: batch.tokens() as f64 / seconds,
             peak_memory_bytes: peak_memory(),
         };
-        Ok((Learner { model, optimizer, state }, line))
+        Ok((Learner { model, optimizer, state, features }, line))
     }
 
     /// One update without numbers may be the rows' fault; many in a row are the run's.
@@ -255,14 +266,27 @@ impl Setup {
         )
     }
 
-    /// Loss and gradient of a batch, micro-batch by micro-batch.
-    fn gradients(&self, model: &Model, batch: &Batch) -> Result<(f64, Gradients)> {
-        let targets = batch.targets();
+    /// Loss and gradient of a batch, pass by pass.
+    fn gradients(
+        &self,
+        model: &Model,
+        batch: &Batch,
+        step: u64,
+        features: &mut Option<features::Store>,
+    ) -> Result<(f64, Gradients)> {
+        let (recipe, targets) = (&self.recipe, batch.targets());
+        let economy = recipe.memory.economy();
+        let tokens: Vec<usize> = batch.samples.iter().map(Sample::tokens).collect();
         let mut gradients = Gradients::default();
         let mut total: Option<Tensor<1>> = None;
-        for part in batch.samples.chunks(self.recipe.train.micro_batch) {
-            let value = gradients.add(model, &|name| self.trained(name), self.compute, |model| {
-                let value = loss(logprobs(model, part)?, targets, self.recipe.train.loss);
+        for (pass, places) in passes(&tokens, recipe.portion()).iter().enumerate() {
+            let dropout = recipe.lora.as_ref().and_then(|lora| lora.dropout(recipe.seed, step, pass));
+            let model = model.clone().with_dropout(dropout);
+            let value = gradients.add(&model, &|name| self.trained(name), self.compute, |model| {
+                let samples = places.iter().map(|&place| &batch.samples[place]);
+                let store = features.as_mut().map(|store| store as &mut dyn Features);
+                let value =
+                    loss(logprobs_within(model, samples, &economy, store)?, targets, recipe.train.loss);
                 Ok((value.clone(), value.inner()))
             })?;
             total = Some(match total {
@@ -327,33 +351,12 @@ impl Setup {
 
 /// The recipe of a new run, or that of a run to resume.
 fn recipe(args: &Args) -> Result<Recipe> {
-    let kept = args.out.join("recipe.toml");
     let given = match &args.recipe {
         Some(path) => Some(Recipe::read(path, &args.changes)?.absolute()?),
         None if args.changes.is_empty() => None,
         None => bail!("--set changes RECIPE.toml, which is not given; a run is resumed as it was started"),
     };
-    if args.resume {
-        let recipe = Recipe::read(&kept, &[])
-            .with_context(|| format!("{}: no run to resume; leave out --resume", args.out.display()))?;
-        if given.is_some_and(|given| given != recipe) {
-            bail!(
-                "the recipe differs from {}; a run is resumed as it was started: leave RECIPE.toml and --set out",
-                kept.display()
-            );
-        }
-        return Ok(recipe);
-    }
-    if kept.exists() {
-        bail!("{}: holds a run already; go on with --resume, or take another --out", args.out.display());
-    }
-    given.context("RECIPE.toml is missing")
-}
-
-/// Puts the recipe of a new run into its folder, once everything that it names has proved sound.
-fn keep(recipe: &Recipe, run: &Path) -> Result<()> {
-    std::fs::create_dir_all(run).with_context(|| format!("{}: cannot be made", run.display()))?;
-    write_whole(&run.join("recipe.toml"), recipe.to_toml()?.as_bytes())
+    start::recipe(&args.out, args.resume, given, |kept| Recipe::read(kept, &[]))
 }
 
 fn cast(value: Tensor<1>, dtype: DType) -> Tensor<1> {

@@ -1,6 +1,6 @@
 //! Keys and values of the tokens seen so far, preallocated.
 
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use wethink_kernels::Cache;
 
 use crate::TextConfig;
@@ -45,5 +45,40 @@ impl KvCache {
     /// Whether no row holds a token.
     pub fn is_empty(&self) -> bool {
         self.rows.iter().all(|row| row.len() == 0)
+    }
+
+    /// Holds nothing any more.
+    pub(crate) fn forget(&mut self) {
+        self.rows.fill(Seen::default());
+    }
+
+    /// Makes a row the copy of a cache of one row: what was computed once is there for another sample of the same prompt.
+    pub(crate) fn copy_row(&mut self, row: usize, from: &Self) {
+        let tokens = from.len(0);
+        for (to, from) in self.layers.iter_mut().zip(&from.layers) {
+            let (Some(to), Some(from)) = (to, from) else {
+                unreachable!("a cache is away only while its own layer runs")
+            };
+            let [_, heads, _, dim] = from.k.dims();
+            let copy = |to: &mut Tensor<4>, from: &Tensor<4>| {
+                let held = from.clone().slice([0..1, 0..heads, 0..tokens, 0..dim]);
+                to.inplace(|to| to.slice_assign([row..row + 1, 0..heads, 0..tokens, 0..dim], held));
+            };
+            copy(&mut to.k, &from.k);
+            copy(&mut to.v, &from.v);
+        }
+        self.rows[row] = from.rows[0].clone();
+    }
+
+    /// Keeps these rows, in this order.
+    pub(crate) fn keep_rows(&mut self, rows: &[usize]) {
+        let places: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
+        for cache in self.layers.iter_mut().flatten() {
+            let places = TensorData::new(places.clone(), [places.len()]);
+            let places = Tensor::<1, Int>::from_data(places, &cache.k.device());
+            cache.k.inplace(|k| k.select(0, places.clone()));
+            cache.v.inplace(|v| v.select(0, places));
+        }
+        self.rows = rows.iter().map(|&row| self.rows[row].clone()).collect();
     }
 }

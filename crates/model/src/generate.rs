@@ -1,10 +1,12 @@
 //! Generation by pull: the caller asks for the next token of every row when it wants one, and stops by not asking.
 
+use std::collections::VecDeque;
+
 use burn::tensor::{DType, Int, Tensor, TensorData, Transaction};
-use wethink_kernels::{argmax, logprobs, runs_wgsl};
+use wethink_kernels::{Draw, argmax, logprobs, runs_wgsl, sample};
 
 use crate::sampling::{Choice, SamplingError};
-use crate::{KvCache, Launches, Model, Prefill, Prompt, PromptError, Sampling, uniform};
+use crate::{Config, KvCache, Launches, Model, Prefill, Prompt, PromptError, Sampling, uniform};
 
 /// How long to generate, and how to choose.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,6 +68,9 @@ pub enum GenerateError {
     /// The settings are wrong, or the logits.
     #[error(transparent)]
     Sampling(#[from] SamplingError),
+    /// Stop strings where ids are not turned into text.
+    #[error("a rollout ends at stop ids alone; leave the stop strings out")]
+    StopStrings,
     /// The device failed while logits were read.
     #[error("the device failed: {0}")]
     Device(String),
@@ -83,21 +88,77 @@ pub struct Generation<'a> {
     detokenize: Option<Detokenize<'a>>,
     rows: Vec<RowState>,
     logits: Option<Tensor<2>>,
+    /// Tokens at a time that the device chooses before anything is read back.
+    ahead: usize,
+    /// Choices of every row that have been read back and not been asked for yet.
+    waiting: VecDeque<Vec<Choice>>,
     prefill: Prefill,
 }
 
-struct RowState {
+/// An answer on its way.
+pub(crate) struct RowState {
     key: Row,
     prompt_len: usize,
     /// Prompt and answer: what the repetition penalty looks at.
     ids: Vec<u32>,
-    logprobs: Vec<f32>,
-    reason: Option<FinishReason>,
+    /// Of every token of the answer.
+    pub logprobs: Vec<f32>,
+    /// Why it ended, if it has.
+    pub reason: Option<FinishReason>,
 }
 
 impl RowState {
-    fn answer(&self) -> &[u32] {
+    pub fn new(key: Row, prompt: &[u32], options: &Options) -> Self {
+        let reason = (options.max_new_tokens == 0).then_some(FinishReason::Length);
+        Self { key, prompt_len: prompt.len(), ids: prompt.to_vec(), logprobs: Vec::new(), reason }
+    }
+
+    pub fn answer(&self) -> &[u32] {
         &self.ids[self.prompt_len..]
+    }
+
+    /// The token to compute the next one from; none when the row has ended.
+    pub fn last(&self) -> Option<u32> {
+        self.reason.is_none().then(|| self.ids.last().copied()).flatten()
+    }
+
+    /// Stop ids that the row must not choose yet.
+    fn early<'o>(&self, options: &'o Options) -> &'o [u32] {
+        let soon = self.answer().len() < options.min_new_tokens;
+        if soon { &options.stop_ids } else { &[] }
+    }
+
+    /// Chooses the next token from its logits, `[V]`.
+    pub fn choose(
+        &self,
+        options: &Options,
+        config: &Config,
+        logits: &[f32],
+    ) -> Result<Choice, SamplingError> {
+        let position = self.answer().len();
+        let banned = [config.image_token_id, config.video_token_id];
+        let banned = banned.into_iter().chain(self.early(options).iter().copied());
+        let Row { prompt, sample } = self.key;
+        let draw = || uniform(options.seed, options.step, prompt, sample, position as u32);
+        options.sampling.choose(logits, &self.ids, banned, draw)
+    }
+
+    /// Appends a token, which may end the row.
+    pub fn push(&mut self, options: &Options, detokenize: Option<Detokenize>, choice: Choice) {
+        self.ids.push(choice.id);
+        self.logprobs.push(choice.logprob);
+        let text = || detokenize.map_or_else(String::new, |decode| decode(self.answer()));
+        let stops = &options.stop_strings;
+        if options.stop_ids.contains(&choice.id)
+            || (!stops.is_empty() && {
+                let text = text();
+                stops.iter().any(|stop| text.contains(stop))
+            })
+        {
+            self.reason = Some(FinishReason::Stop);
+        } else if self.answer().len() >= options.max_new_tokens {
+            self.reason = Some(FinishReason::Length);
+        }
     }
 }
 
@@ -126,16 +187,18 @@ impl<'a> Generation<'a> {
             }
         }
         let prefill = model.prefill(prompts, cache, launches)?;
-        let states = rows.iter().zip(prompts).map(|(&key, prompt)| RowState {
-            key,
-            prompt_len: prompt.ids.len(),
-            ids: prompt.ids.to_vec(),
-            logprobs: Vec::new(),
-            reason: (options.max_new_tokens == 0).then_some(FinishReason::Length),
-        });
+        let states = rows.iter().zip(prompts).map(|(&key, prompt)| RowState::new(key, prompt.ids, &options));
         let rows = states.collect();
         let logits = Some(prefill.logits.clone());
-        Ok(Self { model, cache, launches, options, detokenize, rows, logits, prefill })
+        let (ahead, waiting) = (1, VecDeque::new());
+        Ok(Self { model, cache, launches, options, detokenize, rows, logits, ahead, waiting, prefill })
+    }
+
+    /// Lets a device that is far away compute `tokens` tokens before it is waited for: ids stay there, and one reading brings
+    /// all of them. What a row computes beyond its end is dropped. The tokens are the same for any number.
+    pub fn ahead(mut self, tokens: usize) -> Self {
+        self.ahead = tokens.max(1);
+        self
     }
 
     /// The next token of every unfinished row, or `None` when all have ended.
@@ -143,93 +206,125 @@ impl<'a> Generation<'a> {
         if self.rows.iter().all(|row| row.reason.is_some()) {
             return Ok(None);
         }
-        let logits = match self.logits.take() {
-            Some(logits) => logits,
-            None => {
-                let last = |row: &RowState| row.reason.is_none().then(|| row.ids.last().copied()).flatten();
-                let tokens: Vec<Option<u32>> = self.rows.iter().map(last).collect();
-                self.model.step(&tokens, self.cache, self.launches)?
+        if self.waiting.is_empty() {
+            self.compute().await?;
+        }
+        let choices = self.waiting.pop_front().unwrap_or_default();
+        let mut tokens = Vec::new();
+        for (row, choice) in choices.into_iter().enumerate() {
+            if self.rows[row].reason.is_some() {
+                continue;
             }
-        };
-        let open: Vec<usize> = (0..self.rows.len()).filter(|&row| self.rows[row].reason.is_none()).collect();
-        let choices = match self.best_on_device(&logits).await? {
-            Some(choices) if open.iter().all(|&row| !self.early(row).contains(&choices[row].id)) => {
-                open.iter().map(|&row| choices[row]).collect()
+            self.rows[row].push(&self.options, self.detokenize, choice);
+            // Its keys and values are in the cache already if a token after it was computed.
+            if self.rows[row].reason.is_none() && !self.waiting.is_empty() {
+                self.cache.rows[row].push(choice.id);
             }
-            _ => self.choose_here(logits, &open).await?,
-        };
-        let mut tokens = Vec::with_capacity(open.len());
-        for (&row, choice) in open.iter().zip(choices) {
-            self.push(row, choice);
             tokens.push(Token { row, id: choice.id, logprob: choice.logprob });
+        }
+        if self.rows.iter().all(|row| row.reason.is_some()) {
+            self.waiting.clear();
         }
         Ok(Some(tokens))
     }
 
-    /// The best token of every row, found on a device whose logits are far away: eight bytes a row come back instead of
-    /// the whole vocabulary. Only greedy rows without a penalty can be decided there.
-    async fn best_on_device(&mut self, logits: &Tensor<2>) -> Result<Option<Vec<Choice>>, GenerateError> {
-        let sampling = &self.options.sampling;
-        if !runs_wgsl(logits) || sampling.temperature != 0.0 || sampling.repetition_penalty != 1.0 {
+    /// The next choices of every row: several on a device that can, else one.
+    async fn compute(&mut self) -> Result<(), GenerateError> {
+        let logits = match self.logits.take() {
+            Some(logits) => logits,
+            None => {
+                let tokens: Vec<Option<u32>> = self.rows.iter().map(RowState::last).collect();
+                self.model.step(&tokens, self.cache, self.launches)?
+            }
+        };
+        let open: Vec<bool> = self.rows.iter().map(|row| row.reason.is_none()).collect();
+        let many = self.on_device(logits.clone(), &open).await?;
+        let early = |choices: &Vec<Choice>| {
+            (0..open.len())
+                .any(|row| open[row] && self.rows[row].early(&self.options).contains(&choices[row].id))
+        };
+        match many {
+            Some(many) if !many.first().is_some_and(early) => self.waiting.extend(many),
+            _ => self.waiting.push_back(self.choose_here(logits, &open).await?),
+        }
+        Ok(())
+    }
+
+    /// Tokens chosen on a device whose logits are far away, one after the other without waiting: eight bytes a token and row
+    /// come back instead of the whole vocabulary. A penalty needs the answer so far, which is here; so does the ban on an
+    /// early end, while it lasts.
+    async fn on_device(
+        &mut self,
+        mut logits: Tensor<2>,
+        open: &[bool],
+    ) -> Result<Option<Vec<Vec<Choice>>>, GenerateError> {
+        if !runs_wgsl(&logits) || self.options.sampling.repetition_penalty != 1.0 {
             return Ok(None);
         }
+        let place = self.rows.iter().filter(|row| row.reason.is_none()).map(|row| row.answer().len()).max();
+        let place = place.unwrap_or(0);
+        let bound = self.options.stop_ids.is_empty() || place >= self.options.min_new_tokens;
+        let left = self.options.max_new_tokens.saturating_sub(place).max(1);
+        let count = if bound { self.ahead.min(left) } else { 1 };
+        let mut read = Transaction::default();
+        for step in 0..count {
+            let Some((ids, chosen)) = self.choose_there(logits.clone(), place + step) else {
+                return Ok(None);
+            };
+            if step + 1 < count {
+                logits = self.model.step_on(ids.clone(), open, step, self.cache, self.launches);
+            }
+            read = read.register(ids).register(chosen);
+        }
+        let read = read.execute_async().await.map_err(|e| GenerateError::Device(e.to_string()))?;
+        let mut read = read.into_iter();
+        let mut many = Vec::with_capacity(count);
+        for _ in 0..count {
+            let ids = integers(read.next().unwrap_or_else(empty))?;
+            let chosen = floats(read.next().unwrap_or_else(empty))?;
+            let vocab = self.model.config().text.vocab_size;
+            if ids.iter().zip(open).any(|(&id, &open)| open && id as usize >= vocab) {
+                return Err(SamplingError::NotFinite.into());
+            }
+            many.push(ids.into_iter().zip(chosen).map(|(id, logprob)| Choice { id, logprob }).collect());
+        }
+        Ok(Some(many))
+    }
+
+    /// Each row's token at a place of its answer and its log-probability, both on the device.
+    fn choose_there(&mut self, logits: Tensor<2>, place: usize) -> Option<(Tensor<1, Int>, Tensor<1>)> {
         let config = self.model.config();
         let banned = [config.image_token_id, config.video_token_id];
-        let ids: Tensor<1, Int> = argmax(logits.clone(), banned, self.launches);
-        let chosen = logprobs(logits.clone(), ids.clone(), 1.0, self.launches);
-        let read = Transaction::default().register(ids).register(chosen).execute_async().await;
-        let mut read = read.map_err(|e| GenerateError::Device(e.to_string()))?.into_iter();
-        let ids = integers(read.next().unwrap_or_else(empty))?;
-        let chosen = floats(read.next().unwrap_or_else(empty))?;
-        if ids.iter().any(|&id| id as usize >= config.text.vocab_size) {
-            return Err(SamplingError::NotFinite.into());
+        let Sampling { temperature, top_k, top_p, .. } = self.options.sampling;
+        if temperature == 0.0 {
+            let ids = argmax(logits.clone(), banned, self.launches);
+            let chosen = logprobs(logits, ids.clone(), 1.0, self.launches);
+            return Some((ids, chosen));
         }
-        Ok(Some(ids.into_iter().zip(chosen).map(|(id, logprob)| Choice { id, logprob }).collect()))
+        let (seed, step) = (self.options.seed, self.options.step);
+        let draw = |row: &RowState| uniform(seed, step, row.key.prompt, row.key.sample, place as u32);
+        let draws: Vec<f64> = self.rows.iter().map(draw).collect();
+        let how = Draw { temperature, top_k, top_p, banned };
+        let ids = sample(logits.clone(), how, &draws, self.launches)?;
+        let chosen = logprobs(logits, ids.clone(), temperature, self.launches);
+        Some((ids, chosen))
     }
 
     /// Reads the logits and chooses on the CPU.
-    async fn choose_here(&self, logits: Tensor<2>, rows: &[usize]) -> Result<Vec<Choice>, GenerateError> {
+    ///
+    /// A row that has ended gets a choice that nobody looks at.
+    async fn choose_here(&self, logits: Tensor<2>, open: &[bool]) -> Result<Vec<Choice>, GenerateError> {
         let vocab = logits.dims()[1];
-        let data = logits.into_data_async().await.map_err(|e| GenerateError::Device(e.to_string()))?;
-        let values = floats(data)?;
-        rows.iter().map(|&row| Ok(self.choose(row, &values[row * vocab..(row + 1) * vocab])?)).collect()
-    }
-
-    /// Stop ids that a row must not choose yet.
-    fn early(&self, row: usize) -> &[u32] {
-        let soon = self.rows[row].answer().len() < self.options.min_new_tokens;
-        if soon { &self.options.stop_ids } else { &[] }
-    }
-
-    fn choose(&self, row: usize, logits: &[f32]) -> Result<Choice, SamplingError> {
-        let state = &self.rows[row];
-        let position = state.answer().len();
+        let values = read(logits).await?;
         let config = self.model.config();
-        let banned = [config.image_token_id, config.video_token_id];
-        let banned = banned.into_iter().chain(self.early(row).iter().copied());
-        let draw = || {
-            uniform(self.options.seed, self.options.step, state.key.prompt, state.key.sample, position as u32)
+        let choose = |(row, &open): (usize, &bool)| match open {
+            true => {
+                let logits = &values[row * vocab..(row + 1) * vocab];
+                Ok(self.rows[row].choose(&self.options, config, logits)?)
+            }
+            false => Ok(Choice { id: 0, logprob: 0.0 }),
         };
-        self.options.sampling.choose(logits, &state.ids, banned, draw)
-    }
-
-    fn push(&mut self, row: usize, choice: Choice) {
-        let state = &mut self.rows[row];
-        state.ids.push(choice.id);
-        state.logprobs.push(choice.logprob);
-        let text =
-            |state: &RowState| self.detokenize.map_or_else(String::new, |decode| decode(state.answer()));
-        let stops = &self.options.stop_strings;
-        if self.options.stop_ids.contains(&choice.id)
-            || (!stops.is_empty() && {
-                let text = text(state);
-                stops.iter().any(|stop| text.contains(stop))
-            })
-        {
-            state.reason = Some(FinishReason::Stop);
-        } else if state.answer().len() >= self.options.max_new_tokens {
-            state.reason = Some(FinishReason::Length);
-        }
+        open.iter().enumerate().map(choose).collect()
     }
 
     /// What the prompts cost.
@@ -251,6 +346,11 @@ impl<'a> Generation<'a> {
     pub fn finish_reason(&self, row: usize) -> FinishReason {
         self.rows[row].reason.unwrap_or(FinishReason::Cancelled)
     }
+}
+
+/// Reads values as float32, whatever the model computes in.
+pub(crate) async fn read<const R: usize>(values: Tensor<R>) -> Result<Vec<f32>, GenerateError> {
+    floats(values.into_data_async().await.map_err(|e| GenerateError::Device(e.to_string()))?)
 }
 
 /// What a read-back that brought nothing is taken for.

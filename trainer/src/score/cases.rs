@@ -74,7 +74,7 @@ pub fn read(data: &Path, responses: Option<&Path>, map: &RewardMap) -> Result<Ca
                 continue;
             }
         };
-        names.extend(reward_name(&row));
+        names.extend(reward_name(&row).filter(|name| name != verifier::SCENE));
         let id = row.extra.get("id").filter(|id| !id.is_null()).cloned().unwrap_or_else(|| json!(number));
         let responses = match &mut given {
             None => vec![own_response(&row)],
@@ -121,30 +121,40 @@ fn strays((id, responses): (String, Vec<Given>)) -> impl Iterator<Item = Entry> 
 }
 
 /// The dataset's name of how a row is rewarded.
-fn reward_name(row: &Row) -> Option<String> {
+pub fn reward_name(row: &Row) -> Option<String> {
     let kind = row.extra.get("kind").and_then(Value::as_str).map(str::to_owned);
     kind.or_else(|| row.reward.as_ref().map(|reward| reward.joined()))
 }
 
 fn case(row: &Row, given: Given, map: &RewardMap) -> Result<Case, String> {
-    let name = reward_name(row).ok_or("field `reward` is missing: nothing says how to compare")?;
-    let scene = verifier::scene(&name, row)?;
-    let kind = scene.as_ref().map_or(name, |_| verifier::COMPARED.name().to_owned());
-    let mut fields = Map::from_iter([
-        ("kind".to_owned(), json!(kind)),
-        ("gold".to_owned(), json!(row.truth())),
-        ("pred".to_owned(), json!(given.text)),
-    ]);
-    for name in ["golds", "choices", "opts"] {
-        fields.extend(row.extra.get(name).map(|value| (name.to_owned(), value.clone())));
+    Case::new(row, &given.text, given.tokens, map)
+}
+
+impl Case {
+    /// A response of so many tokens to a row.
+    ///
+    /// # Errors
+    /// The row does not say how to compare, or has no truth that fits.
+    pub fn new(row: &Row, response: &str, tokens: Option<usize>, map: &RewardMap) -> Result<Self, String> {
+        let name = reward_name(row).ok_or("field `reward` is missing: nothing says how to compare")?;
+        let scene = verifier::scene(&name, row)?;
+        let kind = scene.as_ref().map_or(name, |_| verifier::COMPARED.name().to_owned());
+        let mut fields = Map::from_iter([
+            ("kind".to_owned(), json!(kind)),
+            ("gold".to_owned(), json!(row.truth())),
+            ("pred".to_owned(), json!(response)),
+        ]);
+        for name in ["golds", "choices", "opts"] {
+            fields.extend(row.extra.get(name).map(|value| (name.to_owned(), value.clone())));
+        }
+        let mut record = Record::from_json(&Value::Object(fields), map).map_err(|error| error.to_string())?;
+        let key = Key::of(&row.problem, &record.golds, &record.pred);
+        if let Some(scene) = scene {
+            verifier::admit(&scene, &mut record);
+        }
+        let images = row.images().to_vec();
+        Ok(Case { problem: row.problem.clone(), images, record, tokens, key })
     }
-    let mut record = Record::from_json(&Value::Object(fields), map).map_err(|error| error.to_string())?;
-    let key = Key::of(&row.problem, &record.golds, &record.pred);
-    if let Some(scene) = scene {
-        verifier::admit(&scene, &mut record);
-    }
-    let images = row.images().to_vec();
-    Ok(Case { problem: row.problem.clone(), images, record, tokens: given.tokens, key })
 }
 
 /// `{"id", "response", "tokens"?}` by the id's JSON, several for one id in their order.

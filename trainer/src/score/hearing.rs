@@ -54,14 +54,32 @@ pub struct Conduct {
     pub accepted: usize,
 }
 
+impl Conduct {
+    /// Adds what another hearing saw.
+    pub fn add(&mut self, other: &Self) {
+        let Self { answered, swayed, canaries, accepted } = *other;
+        self.answered += answered;
+        self.swayed += swayed;
+        self.canaries += canaries;
+        self.accepted += accepted;
+    }
+}
+
 /// The questions of a run.
 #[derive(Default)]
 pub struct Hearing {
+    /// Whether it is not the first one of its judge.
+    further: bool,
     jobs: Vec<Job>,
     places: HashMap<(Question, Vec<String>), usize>,
 }
 
 impl Hearing {
+    /// A further hearing of a judge who has been heard: its first question need not bring a canary.
+    pub fn further() -> Self {
+        Self { further: true, ..Self::default() }
+    }
+
     /// Where a verdict goes; what goes to a judge is put on the list.
     pub fn enter(&mut self, index: usize, case: &Case, verdict: Verdict, seed: u64, shown: bool) -> Outcome {
         match route(&case.record, &case.problem, &verdict, seed) {
@@ -71,7 +89,7 @@ impl Hearing {
             Route::Ask(question) => {
                 let images = if shown { case.images.clone() } else { vec![] };
                 // The first question brings one whatever its content: no run is without a canary.
-                if self.jobs.is_empty() || canary_due(case.key, seed) {
+                if (self.jobs.is_empty() && !self.further) || canary_due(case.key, seed) {
                     self.list(question.canary(seed), &images).canary = true;
                 }
                 self.list(question, &images).cases.push(index);

@@ -49,7 +49,7 @@ use hearing::{Conduct, Hearing, Outcome};
 use people::{Agreement, Labels, Word};
 
 /// Score from which a description is accepted, unless the row's `threshold` says otherwise.
-const THRESHOLD: f64 = 0.5;
+pub const THRESHOLD: f64 = 0.5;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -232,7 +232,7 @@ fn endpoint(args: &Args, base: &str) -> Result<Endpoint> {
 }
 
 /// The server's key. A key that was meant for another server is not sent to one in the clear.
-fn key(base: &str, named: Option<&str>) -> Result<Option<String>> {
+pub(crate) fn key(base: &str, named: Option<&str>) -> Result<Option<String>> {
     let read = |name: &str| std::env::var(name).ok().filter(|key| !key.is_empty());
     match named {
         Some(name) => {

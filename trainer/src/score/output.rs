@@ -150,7 +150,7 @@ pub(super) fn code(
     let failed = rows.iter().flatten().any(|row| matches!(row.outcome, Outcome::Unscored(..)));
     if conduct.is_some_and(|conduct| conduct.accepted > 0) {
         ExitCode::from(4)
-    } else if bench.and_then(Bench::stopped) == Some(&Stop::Budget) {
+    } else if bench.and_then(Bench::stopped) == Some(Stop::Budget) {
         ExitCode::from(3)
     } else if bench.is_some() && failed {
         ExitCode::from(5)

@@ -2,7 +2,7 @@
 //! interruption, but for times.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -44,35 +44,33 @@ impl Metrics {
 
 /// Lines of a metrics file; one cut short ends it.
 pub fn read(path: &Path) -> Result<Vec<Value>> {
-    Ok(lines(path)?.into_iter().map(|(_, value)| value).collect())
-}
-
-/// Lines as they stand, and what they say.
-fn lines(path: &Path) -> Result<Vec<(Vec<u8>, Value)>> {
     let context = || path.display().to_string();
     let mut whole = Vec::new();
     for line in BufReader::new(File::open(path).with_context(context)?).split(b'\n') {
         let line = line.with_context(context)?;
         match serde_json::from_slice(&line) {
-            Ok(value) => whole.push((line, value)),
+            Ok(value) => whole.push(value),
             Err(_) => break,
         }
     }
     Ok(whole)
 }
 
-/// Lines are copied as they stand: a number read and written again may differ in its last digit.
+/// Lines are copied as they stand: a number read and written again may differ in its last digit. One at a time: the responses
+/// of a long run fill no memory.
 fn keep_until(path: &Path, step: u64) -> Result<()> {
     let part = path.with_added_extension("part");
-    let mut kept = File::create(&part)?;
-    for (line, value) in lines(path)? {
-        if value["step"].as_u64().is_none_or(|at| at > step) {
+    let mut kept = BufWriter::new(File::create(&part)?);
+    for line in BufReader::new(File::open(path)?).split(b'\n') {
+        let line = line?;
+        let at = serde_json::from_slice(&line).ok().and_then(|value: Value| value["step"].as_u64());
+        if at.is_none_or(|at| at > step) {
             break;
         }
         kept.write_all(&line)?;
         kept.write_all(b"\n")?;
     }
-    kept.sync_all()?;
+    kept.into_inner().map_err(|error| error.into_error())?.sync_all()?;
     Ok(std::fs::rename(&part, path)?)
 }
 

@@ -5,20 +5,27 @@
 //! nothing here calls them back.
 
 pub mod adamw;
-mod changes;
+pub mod advantage;
+pub(crate) mod changes;
+pub mod economy;
+pub mod features;
 pub mod feed;
 pub mod files;
 pub mod gradients;
 pub mod groups;
 pub mod journal;
+pub mod lora;
 pub mod loss;
 pub mod memory;
 pub mod metrics;
+pub mod policy;
 pub mod recipe;
 pub mod report;
 pub mod rows;
 pub mod samples;
 pub mod schedule;
+pub mod start;
 pub mod store;
 pub mod tensorboard;
+pub mod trained;
 pub mod validation;

@@ -2,6 +2,7 @@
 //!
 //! One file somewhat beyond the usual length: every field stands beside its default and its check.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -10,9 +11,12 @@ use wethink_model::Config;
 
 use super::adamw::{Rate, Settings};
 use super::changes;
+use super::economy::{Layout, Memory, Portion};
 use super::groups::Group;
+use super::lora::Lora;
 use super::loss::Loss;
 use super::schedule::{Shape, factor};
+use super::trained::Trained;
 
 /// A recipe of supervised fine-tuning.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +40,11 @@ pub struct Recipe {
     /// What is trained, and how fast.
     #[serde(default)]
     pub groups: Groups,
+    /// Low-rank adapters that are trained instead of any group.
+    pub lora: Option<Lora>,
+    /// How a step lies in memory.
+    #[serde(default)]
+    pub memory: Memory,
     /// Measurements on rows that are not trained on.
     pub validation: Option<Validation>,
     /// When the state is saved.
@@ -85,6 +94,8 @@ pub struct Train {
     /// Sequences computed at once: memory, never the result.
     #[serde(default = "one")]
     pub micro_batch: usize,
+    /// Tokens computed at once, in place of a number of sequences; needs the packed layout.
+    pub micro_tokens: Option<usize>,
     /// How targets count.
     #[serde(default = "nll")]
     pub loss: Loss,
@@ -106,11 +117,29 @@ pub struct Optimizer {
     pub beta2: f64,
     /// Added to the root of the second moment.
     pub eps: f64,
+    /// Keep the second moments of matrices as one value a row and one a column (Adafactor, arXiv 1804.04235). With a
+    /// `beta1` of 0 no first moment is kept either.
+    pub factored: bool,
 }
 
 impl Default for Optimizer {
     fn default() -> Self {
-        Self { beta1: 0.9, beta2: 0.999, eps: 1e-8 }
+        Self { beta1: 0.9, beta2: 0.999, eps: 1e-8, factored: false }
+    }
+}
+
+impl Optimizer {
+    pub(crate) fn check(&self) -> Result<()> {
+        let Self { beta1, beta2, eps, .. } = *self;
+        within("optimizer.beta1", beta1, (0.0..1.0).contains(&beta1), "in [0, 1)")?;
+        within("optimizer.beta2", beta2, (0.0..1.0).contains(&beta2), "in [0, 1)")?;
+        within("optimizer.eps", eps, eps > 0.0, "positive")
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> Settings {
+        let Self { beta1, beta2, eps, .. } = *self;
+        Settings { beta1, beta2, eps }
     }
 }
 
@@ -146,6 +175,25 @@ pub struct Groups {
     pub language: Option<Rates>,
     /// The head, where it is not tied.
     pub head: Option<Rates>,
+}
+
+impl Groups {
+    /// How a group is trained; `None` when it is frozen.
+    pub fn rates(&self, group: Group) -> Option<Rates> {
+        match group {
+            Group::Vision => self.vision,
+            Group::Merger => self.merger,
+            Group::Embeddings => self.embeddings,
+            Group::Language => self.language,
+            Group::Head => self.head,
+        }
+    }
+
+    /// What the optimizer does with a group's parameters where every rate is multiplied by `factor`.
+    pub fn rate(&self, group: Group, factor: f64) -> Rate {
+        let rates = self.rates(group).unwrap_or(Rates { learning_rate: 0.0, weight_decay: 0.0 });
+        Rate { learning_rate: rates.learning_rate * factor, weight_decay: rates.weight_decay }
+    }
 }
 
 /// How a group is trained.
@@ -239,7 +287,7 @@ impl Recipe {
     }
 
     fn check(&self) -> Result<()> {
-        let Self { data, train, optimizer, schedule, validation, save, .. } = self;
+        let Self { data, train, optimizer, schedule, validation, save, memory, .. } = self;
         positive("train.steps", train.steps)?;
         positive("train.batch", train.batch as u64)?;
         positive("train.micro_batch", train.micro_batch as u64)?;
@@ -247,49 +295,64 @@ impl Recipe {
         positive("save.every", save.every)?;
         positive("save.keep", save.keep as u64)?;
         within("train.clip", train.clip, train.clip > 0.0, "positive")?;
-        within("optimizer.beta1", optimizer.beta1, (0.0..1.0).contains(&optimizer.beta1), "in [0, 1)")?;
-        within("optimizer.beta2", optimizer.beta2, (0.0..1.0).contains(&optimizer.beta2), "in [0, 1)")?;
-        within("optimizer.eps", optimizer.eps, optimizer.eps > 0.0, "positive")?;
+        optimizer.check()?;
         within("schedule.floor", schedule.floor, (0.0..=1.0).contains(&schedule.floor), "in [0, 1]")?;
         if let Some(validation) = validation {
             positive("validation.every", validation.every)?;
             positive("validation.max_new_tokens", validation.max_new_tokens as u64)?;
         }
-        for (group, rates) in Group::ALL.into_iter().filter_map(|group| Some((group, self.rates(group)?))) {
-            let name = |field: &str| format!("groups.{}.{field}", group.name());
-            within(&name("learning_rate"), rates.learning_rate, rates.learning_rate >= 0.0, "0 or more")?;
-            within(&name("weight_decay"), rates.weight_decay, rates.weight_decay >= 0.0, "0 or more")?;
+        memory.check()?;
+        if let Some(tokens) = train.micro_tokens {
+            positive("train.micro_tokens", tokens as u64)?;
+            if memory.layout != Layout::Packed {
+                bail!(
+                    "train.micro_tokens needs memory.layout = \"packed\"; padded rows go by train.micro_batch"
+                );
+            }
         }
-        if Group::ALL.into_iter().all(|group| self.rates(group).is_none()) {
-            bail!("nothing is trained: write [groups.language] with a learning_rate, or another group");
-        }
-        Ok(())
+        self.trained().check()
     }
 
     /// How a group is trained; `None` when it is frozen.
     pub fn rates(&self, group: Group) -> Option<Rates> {
-        match group {
-            Group::Vision => self.groups.vision,
-            Group::Merger => self.groups.merger,
-            Group::Embeddings => self.groups.embeddings,
-            Group::Language => self.groups.language,
-            Group::Head => self.groups.head,
-        }
+        self.groups.rates(group)
     }
 
     /// Refuses what a checkpoint has no use for.
     pub fn check_against(&self, config: &Config) -> Result<()> {
-        if config.tie_word_embeddings && self.groups.head.is_some() {
-            bail!(
-                "groups.head: this checkpoint's head is its embedding; leave the group out, [groups.embeddings] trains both"
-            );
-        }
-        Ok(())
+        self.trained().check_against(config, self.memory.features_mb > 0.0)
+    }
+
+    /// What is trained, and how fast.
+    pub fn trained(&self) -> Trained<'_> {
+        Trained { groups: &self.groups, lora: self.lora.as_ref() }
+    }
+
+    /// Whether a parameter is trained.
+    pub fn trains(&self, name: &str) -> bool {
+        self.trained().holds(name)
+    }
+
+    /// What the optimizer does with a parameter at a step, counted from 0.
+    pub fn rate_of(&self, step: u64, name: &str) -> Rate {
+        self.trained().rate(name, self.factor(step))
+    }
+
+    /// The parameters whose second moments can be factored: every matrix of more than one row and column, by name.
+    pub fn matrices(&self, config: &Config) -> BTreeMap<String, [usize; 2]> {
+        self.trained().matrices(config)
+    }
+
+    /// How many sequences a pass takes.
+    pub fn portion(&self) -> Portion {
+        self.train.micro_tokens.map_or(Portion::Rows(self.train.micro_batch), Portion::Tokens)
     }
 
     /// The highest learning rate of a step, counted from 0.
     pub fn highest_rate(&self, step: u64) -> f64 {
-        Group::ALL.into_iter().map(|group| self.rate_at(step, group).learning_rate).fold(0.0, f64::max)
+        let groups = Group::ALL.into_iter().map(|group| self.rate_at(step, group));
+        let adapters = self.lora.iter().map(|lora| lora.rate(self.factor(step)));
+        groups.chain(adapters).map(|rate| rate.learning_rate).fold(0.0, f64::max)
     }
 
     /// What every learning rate is multiplied by at a step, counted from 0.
@@ -300,8 +363,7 @@ impl Recipe {
 
     /// What the optimizer does with a group's parameters at a step, counted from 0.
     pub fn rate_at(&self, step: u64, group: Group) -> Rate {
-        let rates = self.rates(group).unwrap_or(Rates { learning_rate: 0.0, weight_decay: 0.0 });
-        Rate { learning_rate: rates.learning_rate * self.factor(step), weight_decay: rates.weight_decay }
+        self.groups.rate(group, self.factor(step))
     }
 
     /// The same with paths that hold in whatever folder a command runs.
@@ -316,8 +378,7 @@ impl Recipe {
 
     /// The optimizer's settings.
     pub fn settings(&self) -> Settings {
-        let Optimizer { beta1, beta2, eps } = self.optimizer;
-        Settings { beta1, beta2, eps }
+        self.optimizer.settings()
     }
 
     /// The recipe with every value, as it is kept in the run folder.
@@ -326,18 +387,37 @@ impl Recipe {
     }
 }
 
-fn positive(field: &str, value: u64) -> Result<()> {
+pub(crate) fn positive(field: &str, value: u64) -> Result<()> {
     if value == 0 { bail!("{field} is 0; it must be at least 1") } else { Ok(()) }
 }
 
-fn within(field: &str, value: f64, sound: bool, range: &str) -> Result<()> {
+pub(crate) fn within(field: &str, value: f64, sound: bool, range: &str) -> Result<()> {
     if sound && value.is_finite() { Ok(()) } else { bail!("{field} is {value}; it must be {range}") }
+}
+
+/// Fails where a recipe leaves a key to its default that `resolved` has.
+#[cfg(test)]
+pub(crate) fn assert_complete(name: &str, given: &str, resolved: &str) {
+    use toml::{Table, Value};
+    fn keys(table: &Table, path: &str, all: &mut Vec<String>) {
+        for (key, value) in table {
+            match value {
+                Value::Table(inner) => keys(inner, &format!("{path}{key}."), all),
+                _ => all.push(format!("{path}{key}")),
+            }
+        }
+    }
+    let (mut there, mut all) = (Vec::new(), Vec::new());
+    keys(&given.parse().expect("TOML"), "", &mut there);
+    keys(&resolved.parse().expect("TOML"), "", &mut all);
+    for key in all {
+        assert!(there.contains(&key), "{name} leaves {key} to its default");
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use toml::{Table, Value};
 
     const LEAST: &str = "checkpoint = 'c'\n[data]\nrows = 'r.jsonl'\n[train]\nsteps = 10\nbatch = 4\n\
         [groups.language]\nlearning_rate = 1e-5\n";
@@ -370,6 +450,8 @@ mod tests {
             "groups.language.learning_rate=-1.0",
             "groups.language.weight_decay=inf",
             "save.every=0",
+            "train.micro_tokens=0",
+            "memory.chunk_mb=-1.0",
         ] {
             let error = format!("{:#}", changed(&[change]).expect_err(change));
             let field = change.split('=').next().expect("a key");
@@ -378,13 +460,24 @@ mod tests {
         assert!(Recipe::parse(&LEAST.replace("[groups.language]\nlearning_rate = 1e-5\n", ""), &[]).is_err());
     }
 
-    fn keys(table: &Table, path: &str, all: &mut Vec<String>) {
-        for (key, value) in table {
-            match value {
-                Value::Table(inner) => keys(inner, &format!("{path}{key}."), all),
-                _ => all.push(format!("{path}{key}")),
-            }
-        }
+    #[test]
+    fn adapters_are_trained_alone_and_tokens_need_packing() {
+        let lora = ["lora.rank=4", "lora.alpha=8.0", "lora.learning_rate=1e-4"];
+        let error = format!("{:#}", changed(&lora).expect_err("with a group"));
+        assert!(error.contains("[lora]") && error.contains("[groups]"), "{error}");
+        let text = LEAST.replace(
+            "[groups.language]\nlearning_rate = 1e-5\n",
+            "[lora]\nrank = 4\nalpha = 8.0\nlearning_rate = 1e-4\n",
+        );
+        let recipe = Recipe::parse(&text, &[]).expect("sound");
+        assert!(recipe.trains("model.layers.0.mlp.up_proj.lora_A.weight"));
+        assert!(!recipe.trains("model.layers.0.mlp.up_proj.weight"));
+        assert_eq!(recipe.rate_of(0, "lora_A.weight").learning_rate, 1e-4);
+        assert_eq!(recipe.highest_rate(0), 1e-4);
+        let error = format!("{:#}", changed(&["train.micro_tokens=100"]).expect_err("padded"));
+        assert!(error.contains("memory.layout"), "{error}");
+        let packed = changed(&["train.micro_tokens=100", "memory.layout=packed"]).expect("sound");
+        assert_eq!(packed.portion(), Portion::Tokens(100));
     }
 
     #[test]
@@ -396,14 +489,12 @@ mod tests {
             let name = path.file_name().expect("a name").to_string_lossy().into_owned();
             let text = std::fs::read_to_string(&path).expect("text");
             let first = text.lines().next().expect("a line");
+            if first.starts_with("# trainer grpo ") {
+                continue;
+            }
             assert!(first.starts_with(&format!("# trainer sft trainer/recipes/{name} ")), "{name}: {first}");
             let recipe = Recipe::read(&path, &[]).expect("a sound recipe");
-            let (mut given, mut all) = (Vec::new(), Vec::new());
-            keys(&text.parse().expect("TOML"), "", &mut given);
-            keys(&recipe.to_toml().expect("TOML").parse().expect("TOML"), "", &mut all);
-            for key in all {
-                assert!(given.contains(&key), "{name} leaves {key} to its default");
-            }
+            assert_complete(&name, &text, &recipe.to_toml().expect("TOML"));
             seen += 1;
         }
         assert!(seen > 0, "no recipes");

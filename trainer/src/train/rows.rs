@@ -83,13 +83,10 @@ impl Rows {
         pictures.collect::<Result<_>>().with_context(|| self.place(index))
     }
 
-    /// A row's pictures that are files of their own, unread; none from an archive.
-    pub fn picture_files(&self, index: usize) -> Vec<PathBuf> {
-        let names = self.row(index).images();
-        match &self.pictures {
-            Pictures::Folder(folder) => names.iter().map(|name| folder.join(name)).collect(),
-            Pictures::Archive(_) => Vec::new(),
-        }
+    /// A row's pictures as they are stored, by name.
+    pub fn picture_bytes(&self, index: usize) -> Result<Vec<(String, Vec<u8>)>> {
+        let read = |name: &String| Ok((name.clone(), self.pictures.read(name)?));
+        self.row(index).images().iter().map(read).collect::<Result<_>>().with_context(|| self.place(index))
     }
 
     /// A row as a sequence to train on.

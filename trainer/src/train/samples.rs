@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use anyhow::{Context, Result};
 use burn::tensor::Tensor;
-use wethink_model::{Launches, Model, Prompt};
+use wethink_model::{Economy, Features, Launches, Model, Prompt};
 use wethink_processor::{Encoded, Message, Options, Picture, Processor};
 
 /// What ends the assistant's turn in the template of Qwen2.5: learned like the answer itself.
@@ -58,7 +58,17 @@ impl Sample {
 
 /// Log-probabilities of the responses, row after row: `[N]`, N the number of all their tokens.
 pub fn logprobs(model: &Model, samples: &[Sample]) -> Result<Tensor<1>> {
-    let prompts: Vec<_> = samples.iter().map(Sample::prompt).collect();
-    let wanted: Vec<_> = samples.iter().map(|sample| sample.response.clone()).collect();
-    Ok(model.logprobs(&prompts, &wanted, 1.0, &mut Launches::new())?)
+    logprobs_within(model, samples.iter(), &Economy::default(), None)
+}
+
+/// The same laid out by `economy`; `features` keeps what a frozen tower makes of pictures.
+pub fn logprobs_within<'a>(
+    model: &Model,
+    samples: impl Iterator<Item = &'a Sample>,
+    economy: &Economy,
+    features: Option<&mut dyn Features>,
+) -> Result<Tensor<1>> {
+    let (prompts, wanted): (Vec<_>, Vec<_>) =
+        samples.map(|sample| (sample.prompt(), sample.response.clone())).unzip();
+    Ok(model.logprobs_within(&prompts, &wanted, 1.0, economy, features, &mut Launches::new())?)
 }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! checkpoints/step-00000120/weights.safetensors   trained parameters, float32
-//!                           moments.safetensors   NAME/first and NAME/second
+//!                           moments.safetensors   NAME/first and NAME/second, or NAME/rows and NAME/columns
 //!                           state.json            step, position in the data, counters
 //!                           sums.json             SHA-256 of the others; written last
 //! checkpoints/last -> step-00000120
@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use wethink_model::Model;
 
-use super::adamw::{AdamW, Moments, Settings};
+use super::adamw::{AdamW, Moments, Second, Settings};
 use super::files::{read_tensors, sum, write_tensors};
 use super::gradients::Values;
 
@@ -107,8 +107,13 @@ impl Store {
         let weights = trained.iter().map(|(name, value)| (name.clone(), flat(value), value));
         write_tensors(&part.join(WEIGHTS), weights, DType::F32)?;
         let moments = optimizer.moments.iter().flat_map(|(name, moments)| {
-            let entry = |kind: &str, value| (format!("{name}/{kind}"), flat(value), value);
-            [entry("first", &moments.first), entry("second", &moments.second)]
+            let second = match &moments.second {
+                Second::Full(values) => vec![("second", values)],
+                Second::Factored { rows, columns } => vec![("rows", rows), ("columns", columns)],
+            };
+            let first = moments.first.iter().map(|first| ("first", first));
+            let named = move |(kind, value)| (format!("{name}/{kind}"), flat(value), value);
+            first.chain(second).map(named).collect::<Vec<_>>()
         });
         write_tensors(&part.join(MOMENTS), moments, DType::F32)?;
         let updates = optimizer.moments.iter().map(|(name, moments)| (name.clone(), moments.updates));
@@ -246,13 +251,19 @@ impl Saved {
         let mut values = read_tensors(&self.path.join(MOMENTS), device)?;
         let mut moments = BTreeMap::new();
         for (name, &updates) in &self.state.updates {
-            let mut take = |kind: &str| {
-                let value = values.remove(&format!("{name}/{kind}"));
-                value.with_context(|| format!("{}/{MOMENTS}: no {name}/{kind}", self.path.display()))
+            let mut take = |kind: &str| values.remove(&format!("{name}/{kind}"));
+            let second = match (take("second"), take("rows"), take("columns")) {
+                (Some(values), _, _) => Second::Full(values),
+                (None, Some(rows), Some(columns)) => Second::Factored { rows, columns },
+                _ => bail!("{}/{MOMENTS}: no {name}/second, nor rows and columns", self.path.display()),
             };
-            moments.insert(name.clone(), Moments { first: take("first")?, second: take("second")?, updates });
+            let first = take("first");
+            if first.is_none() && settings.beta1 > 0.0 {
+                bail!("{}/{MOMENTS}: no {name}/first", self.path.display());
+            }
+            moments.insert(name.clone(), Moments { first, second, updates });
         }
-        Ok(AdamW { settings, moments })
+        Ok(AdamW { moments, ..AdamW::new(settings) })
     }
 }
 
@@ -296,7 +307,8 @@ mod tests {
     fn save(store: &Store, step: u64) -> Result<PathBuf> {
         let trained = Values::from([("a.weight".to_owned(), vector(&[step as f32, -0.0]))]);
         let mut optimizer = AdamW::new(SETTINGS);
-        let moments = Moments { first: vector(&[1.0]), second: vector(&[2.0]), updates: step as u32 };
+        let second = Second::Full(vector(&[2.0]));
+        let moments = Moments { first: Some(vector(&[1.0])), second, updates: step as u32 };
         optimizer.moments.insert("a.weight".into(), moments);
         store.save(&trained, &optimizer, &State { step, drawn: 7, ..State::default() })
     }

@@ -45,19 +45,23 @@ pub fn validate(
         }
     }
     let answers = asker.answer(rows, &all[..answers.min(all.len())], &mut |_| true)?;
-    let count = |holds: fn(&Answer) -> bool| answers.iter().filter(|answer| holds(answer)).count();
-    let accepted = count(|answer| answer.accepted) as f32;
-    let validated = Validated {
-        loss: (sum / targets as f64) as f32,
-        accuracy: (!answers.is_empty()).then(|| accepted / answers.len() as f32),
-        answers: answers.len(),
-        unparsed: count(|answer| !answer.parsed),
-        truncated: count(|answer| answer.truncated),
-    };
-    Ok((validated, answers))
+    Ok((Validated::of((sum / targets as f64) as f32, &answers), answers))
 }
 
 impl Validated {
+    /// A loss, and what became of the answers.
+    pub fn of(loss: f32, answers: &[Answer]) -> Self {
+        let count = |holds: fn(&Answer) -> bool| answers.iter().filter(|answer| holds(answer)).count();
+        let accepted = count(|answer| answer.accepted) as f32;
+        Self {
+            loss,
+            accuracy: (!answers.is_empty()).then(|| accepted / answers.len() as f32),
+            answers: answers.len(),
+            unparsed: count(|answer| !answer.parsed),
+            truncated: count(|answer| answer.truncated),
+        }
+    }
+
     /// Enters the measurement, and says whether it is the best so far: by accuracy where answers are judged, and by loss
     /// between equals. A loss that is no number is never the best.
     pub fn enter(&self, state: &mut State) -> bool {
