@@ -45,9 +45,13 @@ export async function open(browser, url, options = {}) {
   return { page, context, faults, quiet };
 }
 
-/** A checkpoint may hold its template in either of two files; the browser itself reports that the first is absent. */
+/**
+ * A checkpoint may hold its template in either of two files, and a folder may be a checkpoint's or a pack's; the browser
+ * itself reports that the first is absent.
+ */
 function expected(message) {
-  return /404/.test(message.text()) && message.location().url.endsWith("chat_template.jinja");
+  const looked = ["chat_template.jinja", "config.json"].some((name) => message.location().url.endsWith(`/${name}`));
+  return /404/.test(message.text()) && looked;
 }
 
 /** Fails on what keeps people out who use a screen reader, a keyboard or large type: axe-core's rules, WCAG 2.2 AA. */

@@ -170,7 +170,7 @@ for (const colorScheme of ["light", "dark"]) {
     await page.getByRole("button", { name: "Take the picture" }).waitFor();
     await look();
     await page.keyboard.press("Escape");
-    await page.getByLabel("Address of a checkpoint folder").fill(`${server.origin}/nowhere/`);
+    await page.getByLabel("Address of a pack").fill(`${server.origin}/nowhere/`);
     await page.getByRole("button", { name: "Load", exact: true }).click();
     await page.locator(".model .error").waitFor();
     await look();
@@ -190,10 +190,10 @@ describe("models", () => {
   person("an address that holds no model, then one that does, then the cache", async () => {
     await ready();
     await page.getByText("Another model or device").click();
-    const address = page.getByLabel("Address of a checkpoint folder");
+    const address = page.getByLabel("Address of a pack");
     await address.fill(`${server.origin}/nowhere/`);
     await page.getByRole("button", { name: "Load", exact: true }).click();
-    await page.getByRole("alert").filter({ hasText: "config.json: not found" }).waitFor();
+    await page.getByRole("alert").filter({ hasText: "config.json or pack.json: not found" }).waitFor();
     await page.getByLabel("Device").selectOption("cpu");
     await address.fill(`${server.fixtures}tiny-qwen2_5_vl/checkpoint`);
     await page.getByRole("button", { name: "Load", exact: true }).click();

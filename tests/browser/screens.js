@@ -40,10 +40,15 @@ const STATES = [
     })],
   ["settings", (page) => page.locator("#settings summary").click()],
   ["models", (page) => page.getByText("Another model or device").click()],
+  ["needs", async (page) => {
+    await page.getByLabel("Address of a pack").fill(`${server.origin}/a/sub path/model/`);
+    await page.getByRole("button", { name: "What does it need?" }).click();
+    await page.locator(".model").getByText("allocated for trial").waitFor({ timeout: 60_000 });
+  }],
   ["camera", (page) => page.getByRole("button", { name: "Camera" }).click()],
   ["error", async (page) => {
     await page.keyboard.press("Escape");
-    await page.getByLabel("Address of a checkpoint folder").fill(`${server.origin}/nowhere/`);
+    await page.getByLabel("Address of a pack").fill(`${server.origin}/nowhere/`);
     await page.getByRole("button", { name: "Load", exact: true }).click();
     await page.locator(".model .error").waitFor();
   }],

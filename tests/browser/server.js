@@ -27,23 +27,24 @@ const TYPES = {
 const BLANK = `<!doctype html><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self' https: http://localhost:* blob:; object-src 'none'"><link rel="icon" href="icon.svg"><title>blank</title>`;
 
 /**
- * Serves the site below `/a/sub path/` and the known answers below `/fixtures/`. `requests` are the paths whose contents were asked for; a
- * function put into `broken` under the end of a path answers it instead.
+ * Serves the site below `/a/sub path/`, the known answers below `/fixtures/`, and a folder of the test's own below `/made/`. `requests` are the paths whose contents were asked for; a
+ * function put into `broken` under the end of a path answers it instead: with the response, the file and the request.
  */
-export async function serve() {
+export async function serve(made) {
+  const trees = [["/a/sub path/", SITE], ["/fixtures/", FIXTURES], ...(made ? [["/made/", made]] : [])];
   const requests = [];
   const broken = new Map();
   const server = createServer(async (request, response) => {
     const path = decodeURIComponent(new URL(request.url, "http://host").pathname);
     if (request.method === "GET") requests.push(path);
     for (const [end, answer] of broken) {
-      if (path.endsWith(end)) return answer(response, file(path));
+      if (path.endsWith(end)) return answer(response, file(trees, path), request);
     }
     if (path === "/a/sub path/blank.html") {
       response.writeHead(200, { "content-type": TYPES[".html"] }).end(BLANK);
       return;
     }
-    const target = file(path);
+    const target = file(trees, path);
     const found = target && (await stat(target).catch(() => undefined));
     if (!found?.isFile()) {
       response.writeHead(404, { "content-type": "text/plain" }).end("not found");
@@ -61,12 +62,12 @@ export async function serve() {
     server.closeAllConnections();
     return new Promise((closed) => server.close(closed));
   };
-  return { origin, site: `${origin}/a/sub%20path/`, fixtures: `${origin}/fixtures/`, requests, broken, close };
+  return { origin, site: `${origin}/a/sub%20path/`, fixtures: `${origin}/fixtures/`, made: `${origin}/made/`, requests, broken, close };
 }
 
-/** The file of a path, or undefined outside both trees. */
-function file(path) {
-  for (const [prefix, root] of [["/a/sub path/", SITE], ["/fixtures/", FIXTURES]]) {
+/** The file of a path, or undefined outside the trees. */
+function file(trees, path) {
+  for (const [prefix, root] of trees) {
     if (path.startsWith(prefix)) {
       const inside = normalize(path.slice(prefix.length) || "index.html");
       return inside.startsWith("..") ? undefined : join(root, inside);

@@ -331,7 +331,7 @@ describe("loading", () => {
       const after = await caught(drain(model.ask(question)));
       return { stages: [...new Set(steps.map(({ stage }) => stage))], aborted, after };
     });
-    assert.deepEqual(stages, ["engine", "device", "files", "download", "weights"]);
+    assert.deepEqual(stages, ["engine", "device", "files", "preflight", "download", "weights"]);
     assert.equal(aborted.name, "AbortError");
     isError(after, "unloaded");
     view.quiet();

@@ -1,4 +1,6 @@
-// What the checker page needs of the browser and says shorter here: dropped folders, a lock between tabs, a file to keep.
+// What the pages need of the browser and say shorter here: dropped folders, a lock between tabs, a file to keep.
+
+import { modelFiles } from "./wethink-files.js";
 
 /** The files of a drop, those of folders with their paths: `[path, File]` pairs. To be called within the event. */
 export async function dropped(transfer) {
@@ -8,6 +10,20 @@ export async function dropped(transfer) {
   // Entries of files that a script put there are null.
   if (entries.length === 0 || entries.some((entry) => !entry)) return files;
   return (await Promise.all(entries.map(walk))).flat();
+}
+
+/**
+ * What a drop holds beyond loose files: undefined, or a promise of `{model, files}`, the files of the model in it, or all of
+ * them where there is none. To be called within the event.
+ */
+export function droppedModel(transfer) {
+  const folder = [...transfer.items].some((item) => item.webkitGetAsEntry?.()?.isDirectory);
+  const marked = (name) => ["pack.json", "config.json"].includes(name);
+  if (!folder && ![...transfer.files].some((file) => marked(file.name))) return undefined;
+  return dropped(transfer).then((pairs) => {
+    const model = pairs.some(([path]) => marked(path.split("/").at(-1)));
+    return { model, files: model ? modelFiles(pairs) : pairs.map(([, file]) => file) };
+  });
 }
 
 async function walk(entry) {

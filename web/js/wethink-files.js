@@ -1,15 +1,15 @@
-// Where a checkpoint's files come from, and the cache they stay in.
+// Where the files of a checkpoint or a pack come from, and where they stay.
 //
 // Small files come from the network every time and from the cache when there is no network, so that a changed checkpoint is
 // noticed. Weights come from the cache when they are there and the server still tells the same of them. Nothing here holds a file of weights in memory: it goes from
-// the network to the cache, and from there piece by piece to the engine.
+// the network to the cache, and from there piece by piece to the engine. A pack's shards have a store of their own.
+
+import { failure } from "./wethink-error.js";
+import { allocate } from "./wethink-preflight.js";
+import { Shards } from "./wethink-shards.js";
+import { keptBytes, removePack, sha256 } from "./wethink-store.js";
 
 const CACHE = "wethink-checkpoints-1";
-
-/** An error with one of the codes of `wethink.d.ts`. */
-export function failure(code, message) {
-  return Object.assign(new Error(message), { code });
-}
 
 /** The cache, or undefined where the browser offers none (pages that are not secure, some private windows). */
 async function openCache() {
@@ -20,7 +20,7 @@ async function openCache() {
   }
 }
 
-/** What the cache holds: `[{url, bytes}]` by folder. */
+/** What this browser keeps: `[{url, bytes}]` by folder. A pack is found by its `pack.json`. */
 export async function cached() {
   const cache = await openCache();
   const folders = new Map();
@@ -30,11 +30,18 @@ export async function cached() {
     const url = new URL("./", request.url).href;
     folders.set(url, (folders.get(url) ?? 0) + bytes);
   }
-  return [...folders].map(([url, bytes]) => ({ url, bytes }));
+  const whole = async ([url, bytes]) => ({ url, bytes: bytes + (await keptBytes(url)) });
+  return Promise.all([...folders].map(whole));
 }
 
-/** Removes a folder from the cache, or everything. */
+/** Removes a folder from what is kept, or everything. */
 export async function clearCached(url) {
+  await removePack(url && new URL("./", url).href);
+  await clearFiles(url);
+}
+
+/** The same, but for shards of packs, which are judged by their hashes whenever they are used. */
+export async function clearFiles(url) {
   if (url === undefined) {
     await globalThis.caches?.delete(CACHE);
     return;
@@ -46,23 +53,58 @@ export async function clearCached(url) {
   }
 }
 
-/** A checkpoint folder for the engine: at an address, or as files of the person's own. */
+/** What tells the folder of a model: the one file that it must have. */
+const MARKS = ["pack.json", "config.json"];
+
+/**
+ * The files of the model among `[path, File]` pairs: of the uppermost folder that holds one. Without any it is all files, so
+ * that what is lacking can be named.
+ */
+export function modelFiles(pairs) {
+  const parts = pairs.map(([path, file]) => [path.split("/"), file]);
+  const marked = parts.filter(([path]) => MARKS.includes(path.at(-1))).sort(([a], [b]) => a.length - b.length)[0];
+  const folder = marked?.[0].slice(0, -1).join("/");
+  return parts.filter(([path]) => !marked || path.slice(0, -1).join("/") === folder).map(([, file]) => file);
+}
+
+/** A folder for the engine: at an address, or as files of the person's own. */
 export class Source {
   #url;
   #files;
+  #pack;
+  #shards;
+  #hashes = new Map();
   #onProgress;
   #reader;
   #progress;
 
-  /** `onProgress` is told `{stage, file, loaded, total}`; `total` is absent where the server does not tell it. */
-  constructor({ url, files }, onProgress) {
+  /**
+   * `pack` tells that the folder is known to hold a pack. `onProgress` is told `{stage, file, loaded, total}`; `total` is
+   * absent where the server does not tell it.
+   */
+  constructor({ url, files, pack }, onProgress) {
     this.#url = url;
+    this.#pack = pack;
     this.#files = files && new Map(files.map((file) => [file.name, file]));
     this.#onProgress = onProgress;
   }
 
+  /** A small file's bytes, or undefined if there is none. One that `pack.json` names has the hash that stands there. */
   async file(name) {
+    // A browser logs what it looks for in vain.
+    if (this.#pack && name === "config.json") return undefined;
     this.#onProgress({ stage: "files", file: name, loaded: 0 });
+    const bytes = await this.#file(name);
+    const wanted = this.#hashes.get(name);
+    if (!wanted) return bytes;
+    const address = this.#url ? this.#address(name) : name;
+    if (!bytes) throw failure("not-found", `${address}: not found; is the pack complete?`);
+    const has = await sha256(bytes);
+    if (has === wanted) return bytes;
+    throw failure("checkpoint", `${address}: its SHA-256 is ${has} where pack.json says ${wanted}; fetch the pack anew`);
+  }
+
+  async #file(name) {
     if (this.#files) {
       const file = this.#files.get(name);
       return file && new Uint8Array(await file.arrayBuffer());
@@ -112,6 +154,43 @@ export class Source {
     this.#progress.loaded += step.value.length;
     this.#onProgress({ ...this.#progress });
     return step.value;
+  }
+
+  /** Bytes of the GPU's memory that can be had, `bytes` at most. */
+  allocate(bytes) {
+    return allocate(bytes);
+  }
+
+  /** Begins a pack, with `files` `[{name, sha256}]` and `shards` `[{file, bytes, sha256}]`. Gives how many bytes are to come; fetches nothing yet. */
+  pack(files, shards) {
+    this.#hashes = new Map(files.map(({ name, sha256: hash }) => [name, hash]));
+    this.#shards = new Shards({ url: this.#url, files: this.#files }, shards, this.#onProgress);
+    return this.#shards.look();
+  }
+
+  /** The bytes of the next shard. */
+  shard() {
+    return this.#shards.next();
+  }
+
+  /** Notes that they are on the device. */
+  moved() {
+    this.#shards.moved();
+  }
+
+  /** Notes that there are no more. */
+  async packed() {
+    await this.#shards.finish();
+  }
+
+  /** Tells what was found out before weights are fetched. */
+  told(preflight) {
+    this.#onProgress({ stage: "preflight", loaded: 0, preflight: this.noted(preflight) });
+  }
+
+  /** The same with why not everything is kept, as far as is known now. */
+  noted(preflight) {
+    return { ...preflight, note: this.#shards?.note };
   }
 
   pause() {

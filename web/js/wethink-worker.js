@@ -1,10 +1,11 @@
 // The worker: fetches for the engine, and hands messages to it, one at a time.
 //
-// Messages in: {load}, {ask}, {abort}. Messages out: {progress}, {loaded}, {part}, {done}, {failed}, {fault}. Every ask and
-// load has an id; {fault} is the end of this worker, whatever was going on.
+// Messages in: {load}, {preflight}, {ask}, {abort}. Messages out: {progress}, {part}, {done}, {failed}, {fault}. Every call has
+// an id; {fault} is the end of this worker, whatever was going on.
 
 import start, { Engine } from "./wethink-engine.js";
-import { Source, clearCached, failure } from "./wethink-files.js";
+import { failure } from "./wethink-error.js";
+import { Source, clearFiles } from "./wethink-files.js";
 
 let engine;
 const aborted = new Set();
@@ -12,22 +13,14 @@ const aborted = new Set();
 let queue = Promise.resolve();
 
 const calls = {
-  async load({ url, files, device }) {
-    const onProgress = (progress) => postMessage({ progress });
-    onProgress({ stage: "engine", loaded: 0 });
-    await start();
-    onProgress({ stage: "device", loaded: 0 });
-    engine = await Engine.open(device, (code, message) => postMessage({ fault: { code, message } }));
-    try {
-      await engine.load(new Source({ url, files }, onProgress));
-    } catch (error) {
-      // What is broken in the cache would be broken for ever.
-      if (url && error.code === "checkpoint") await clearCached(url);
-      // The engine knows a file's name, not where the folder is.
-      throw url && error.code !== "network" ? failure(error.code, `${url}: ${error.message}`) : error;
-    }
-    return engine.device();
-  },
+  load: (call) =>
+    opened(call, async (source) => {
+      const preflight = await engine.load(source, call.contextTokens);
+      return { device: engine.device(), preflight: source.noted(preflight) };
+    }),
+
+  preflight: (call) =>
+    opened(call, async (source) => source.noted(await engine.preflight(source, call.contextTokens))),
 
   async ask({ id, request, images }) {
     if (aborted.has(id)) return undefined;
@@ -41,6 +34,23 @@ const calls = {
     return engine.ask(request, pictures, turn);
   },
 };
+
+/** Opens the engine, and does something with the folder that the call names. */
+async function opened({ url, files, pack, device }, work) {
+  const onProgress = (progress) => postMessage({ progress });
+  onProgress({ stage: "engine", loaded: 0 });
+  await start();
+  onProgress({ stage: "device", loaded: 0 });
+  engine = await Engine.open(device, (code, message) => postMessage({ fault: { code, message } }));
+  try {
+    return await work(new Source({ url, files, pack }, onProgress));
+  } catch (error) {
+    // What is broken in the cache would be broken for ever.
+    if (url && error.code === "checkpoint") await clearFiles(url);
+    // The engine knows a file's name, not where the folder is.
+    throw url && !error.message?.includes(url) ? failure(error.code, `${url}: ${error.message}`) : error;
+  }
+}
 
 const { port1, port2 } = new MessageChannel();
 let resume;

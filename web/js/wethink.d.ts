@@ -35,18 +35,52 @@ export class WeThinkError extends Error {
 
 /** How far loading is. */
 export interface Progress {
-  /** The engine itself; the device and its self-test; small files; weights into the cache; weights to the device. */
-  stage: "engine" | "device" | "files" | "download" | "weights";
+  /**
+   * The engine itself; the device and its self-test; small files; memory allocated for trial; weights from the network; a
+   * wait for another tab that fetches the same; weights to the device. Of a pack, `download` and `weights` go on side by side.
+   */
+  stage: "engine" | "device" | "files" | "preflight" | "download" | "waiting" | "weights";
   file?: string;
-  /** Bytes of the file so far. */
+  /** Bytes so far: of the file; in the last three stages of a pack, of all its shards. */
   loaded: number;
-  /** Bytes of the file, where the server tells. */
+  /** Bytes there are, where the server tells. */
   total?: number;
+  /** Share of the whole load, of a pack: from 0 to 1. */
+  overall?: number;
+  /** With `preflight`: what was found. */
+  preflight?: Preflight;
+}
+
+/** What a model needs of a device and of the browser's storage, and whether it is there. Bytes, unless said otherwise. */
+export interface Preflight {
+  /** Weights on the device. */
+  weights: number;
+  /** Keys and values of a chat of `contextTokens`. */
+  cache: number;
+  /** What a prompt with a picture is computed in. */
+  work: number;
+  /** Tokens of a chat: those that were chosen, else at most 4096; without a choice, the chat may get longer later. */
+  contextTokens: number;
+  /** How much of that was allocated for trial, and freed again. */
+  allocated: number;
+  /** Whether that was all. `load` refuses a model that does not fit before it fetches weights, with the code `memory`. */
+  fits: boolean;
+  /** The longest chat, in tokens, that fits beside the weights; `contextTokens` at most. */
+  fittingTokens: number;
+  /** Weights that are still to be fetched; null for a checkpoint, which does not tell. */
+  download: number | null;
+  /** Why this browser does not keep everything for the next time, if it does not. */
+  note?: string;
 }
 
 export interface LoadOptions {
   /** Where to run. `auto` is WebGPU where it works, else the CPU. */
   device?: "auto" | "webgpu" | "cpu";
+  /**
+   * Tokens of a chat at most, prompt, pictures and answers together: room for their keys and values is taken at once. Left
+   * out, it is taken as answers need it.
+   */
+  contextTokens?: number;
   onProgress?: (progress: Progress) => void;
   /** Stops loading: the promise rejects with the signal's reason. */
   signal?: AbortSignal;
@@ -107,6 +141,9 @@ export interface Timing {
   wasmBytes: number;
   /** Memory that the engine holds on the GPU. */
   gpuBytes: number | null;
+  /** Tokens that the chat has room for, and the memory that it takes. */
+  cacheTokens: number;
+  cacheBytes: number;
   /** How often each kernel ran; on the CPU, each composed operation. */
   kernels: Record<string, number>;
 }
@@ -125,7 +162,7 @@ export interface Answer {
   timing: Timing;
 }
 
-/** What the cache holds of one checkpoint folder. */
+/** What the browser keeps of one pack or checkpoint folder. */
 export interface Cached {
   url: string;
   bytes: number;
@@ -134,13 +171,21 @@ export interface Cached {
 /** A loaded model, in a worker of its own. */
 export class WeThink {
   private constructor();
-  /** Loads a checkpoint folder in the released layout, by its address or from the person's own files. */
+  /**
+   * Loads a pack (of `trainer export --quantize`) or a checkpoint folder in the released layout, by its address or from the
+   * person's own files. The address may name the pack's `pack.json`. A pack's shards are fetched several at once, go on
+   * where a transfer broke off, are judged by their SHA-256, and are kept in the browser's private file system, which tabs share.
+   */
   static load(from: string | URL | Iterable<File>, options?: LoadOptions): Promise<WeThink>;
-  /** Checkpoints in the browser's cache. */
+  /** Finds out what `load` with the same options needs, and whether it is there. Fetches no weights, and loads nothing. */
+  static preflight(from: string | URL | Iterable<File>, options?: LoadOptions): Promise<Preflight>;
+  /** Packs and checkpoints that the browser keeps. */
   static cached(): Promise<Cached[]>;
   /** Removes one of them, or all. */
   static clearCached(url?: string | URL): Promise<void>;
   readonly device: Device;
+  /** What loading found out. */
+  readonly preflight: Preflight;
   /** Resolves when the model is gone: `unloaded`, or because the device or the engine failed. Load again to go on. */
   readonly ended: Promise<WeThinkError>;
   /** The answer that finished last; also what the iterator returns. Undefined for one that was stopped before it began. */

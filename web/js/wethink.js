@@ -1,4 +1,4 @@
-// WeThink in a page: load a checkpoint, ask about pictures, watch the thinking and the answer stream.
+// WeThink in a page: load a pack or a checkpoint, ask about pictures, watch the thinking and the answer stream.
 //
 //   const m = await WeThink.load("model/");
 //   for await (const part of m.ask({ messages, images })) console.log(part.kind, part.text);
@@ -7,7 +7,7 @@
 //
 // The model lives in a worker beside this file, the rewards in another. `wethink.d.ts` documents everything here.
 
-import { cached, clearCached } from "./wethink-files.js";
+import { cached, clearCached, modelFiles } from "./wethink-files.js";
 import { Rewards } from "./wethink-rewards-client.js";
 
 export class WeThinkError extends Error {
@@ -29,17 +29,31 @@ export class WeThink {
   #onProgress;
 
   device;
+  preflight;
   ended = new Promise((resolve) => (this.#tellEnded = resolve));
   last;
 
-  static async load(from, { device = "auto", onProgress, signal } = {}) {
+  static load(from, options) {
+    return WeThink.#open("load", from, options, (model, { device, preflight }) => Object.assign(model, { device, preflight }));
+  }
+
+  static preflight(from, options) {
+    return WeThink.#open("preflight", from, options, (model, preflight) => {
+      model.unload();
+      return preflight;
+    });
+  }
+
+  static async #open(name, from, { device = "auto", contextTokens, onProgress, signal } = {}, finish) {
     signal?.throwIfAborted();
+    if (contextTokens !== undefined && !(Number.isInteger(contextTokens) && contextTokens > 0 && contextTokens < 2 ** 32)) {
+      throw new WeThinkError("request", `option \`contextTokens\`: ${contextTokens} is not a number of tokens`);
+    }
     const model = new WeThink(onProgress);
     const abort = () => model.#end(signal.reason ?? new WeThinkError("aborted", "loading was aborted"));
     signal?.addEventListener("abort", abort);
     try {
-      model.device = await model.#call("load", { ...place(from), device });
-      return model;
+      return finish(model, await model.#call(name, { ...place(from), device, contextTokens }));
     } catch (error) {
       model.#end(error);
       throw error;
@@ -158,14 +172,16 @@ export class WeThink {
   }
 }
 
-/** A folder's address, or its files. */
+/** A folder's address, with or without its `pack.json`, or its files. */
 function place(from) {
   if (typeof from === "string" || from instanceof URL) {
     const url = new URL(from, globalThis.document?.baseURI);
-    if (!url.pathname.endsWith("/")) url.pathname += "/";
-    return { url: url.href };
+    const pack = url.pathname.endsWith("/pack.json");
+    if (pack) url.pathname = url.pathname.slice(0, -"pack.json".length);
+    else if (!url.pathname.endsWith("/")) url.pathname += "/";
+    return { url: url.href, pack };
   }
-  return { files: [...from] };
+  return { files: modelFiles(Array.from(from, (file) => [file.webkitRelativePath || file.name, file])) };
 }
 
 const rewards = new Rewards();

@@ -51,17 +51,17 @@ pub enum RequestError {
     /// A setting of sampling is outside its range.
     #[error(transparent)]
     Sampling(#[from] wethink_model::SamplingError),
-    /// Prompt and answer exceed the model's positions.
+    /// Prompt and answer exceed what a chat was given, or the model's positions.
     #[error(
-        "a prompt of {prompt} tokens and maxNewTokens {answer} exceed the {limit} positions of this model; lower \
-         maxNewTokens, or send smaller pictures or fewer turns"
+        "a prompt of {prompt} tokens and maxNewTokens {answer} exceed the {limit} tokens that a chat has here; lower \
+         maxNewTokens, send smaller pictures or fewer turns, or load the model with more contextTokens"
     )]
     Length {
         /// Tokens of the prompt.
         prompt: usize,
         /// Tokens of the answer.
         answer: usize,
-        /// Positions of the model.
+        /// Tokens of a chat.
         limit: usize,
     },
 }
@@ -106,7 +106,7 @@ impl Request {
         })
     }
 
-    /// Tokens that prompt and answer take together; more than the model has positions is refused, never cut.
+    /// Tokens that prompt and answer take together; more than `limit` is refused, never cut.
     pub fn tokens(&self, prompt: usize, limit: usize) -> Result<usize, RequestError> {
         let answer = self.max_new_tokens;
         let tokens = prompt.checked_add(answer).filter(|&tokens| tokens <= limit);

@@ -45,8 +45,10 @@ pub fn build() -> Result<()> {
     site(&dist())
 }
 
-/// Tests the built site in Chromium.
+/// Tests the built site in Chromium, packs against the terminal's answers.
 pub fn test() -> Result<()> {
+    // All targets, as the other tests do: the terminal's program alone has other features, and burn is long to build.
+    steps::cargo(&["build", "--quiet", "--all-targets"])?;
     in_chromium(Command::new("npm").args(["--prefix", BROWSER_TESTS, "test"]))
 }
 
@@ -59,7 +61,8 @@ pub fn bench() -> Result<()> {
 fn in_chromium(script: &mut Command) -> Result<()> {
     tools::chromium()?;
     tools::node_packages(BROWSER_TESTS)?;
-    steps::command(script.env("WETHINK_SITE", dist()))
+    let trainer = target().join("debug/trainer").with_extension(std::env::consts::EXE_EXTENSION);
+    steps::command(script.env("WETHINK_SITE", dist()).env("WETHINK_TRAINER", trainer))
 }
 
 /// The tests of the site, with their packages.
@@ -67,9 +70,11 @@ pub const BROWSER_TESTS: &str = "tests/browser";
 
 /// Beside cargo's own outputs.
 fn dist() -> PathBuf {
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| steps::root().join("target"), PathBuf::from);
-    target.join("site")
+    target().join("site")
+}
+
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| steps::root().join("target"), PathBuf::from)
 }
 
 /// Size of a file as gzip packs it.

@@ -1,11 +1,13 @@
 import { WeThink, WeThinkError, score, verify } from "wethink";
-import type { Answer, AnswerPart, Message, Policy, RewardRecord } from "wethink";
+import type { Answer, AnswerPart, Message, Policy, Preflight, RewardRecord } from "wethink";
 
 export async function ask(folder: string | File[], picture: Blob): Promise<Answer | undefined> {
   const stop = new AbortController();
+  const found: Preflight = await WeThink.preflight(folder, { contextTokens: 2048 });
   const model = await WeThink.load(folder, {
     device: "auto",
-    onProgress: ({ stage, loaded, total }) => console.log(stage, total ? loaded / total : loaded),
+    contextTokens: found.fits ? found.contextTokens : found.fittingTokens,
+    onProgress: ({ stage, loaded, total, overall }) => console.log(stage, overall ?? (total ? loaded / total : loaded)),
     signal: stop.signal,
   });
   const messages: Message[] = [{ role: "user", content: [{ type: "image" }, { type: "text", text: "What is this?" }] }];
@@ -43,5 +45,7 @@ void score({ kind: "math", gold: 1, pred: "1" }, { accurracy: 1 });
 void ((model: WeThink) => model.ask({ messages: [], maxNewToken: 3 }));
 // @ts-expect-error: there is no such device
 void WeThink.load("model/", { device: "tpu" });
+// @ts-expect-error: a number of tokens
+void WeThink.preflight("pack/", { contextTokens: "many" });
 // @ts-expect-error: a model comes from `load`
 void new WeThink();

@@ -8,11 +8,13 @@ use wasm_bindgen_futures::JsFuture;
 use wethink_model::{FinishReason, Generation, KvCache, Launches, Prompt, Row};
 use wethink_processor::{Encoded, Options, Picture};
 use wethink_reward::Response;
+use wethink_web::fit::token_bytes;
 use wethink_web::parts::{Parts, Piece};
 use wethink_web::request::Request;
 
 use crate::error::Error;
-use crate::folder::{Checkpoint, cache_fits};
+use crate::folder::{Checkpoint, plain};
+use crate::preflight::cache_fits;
 
 /// What an answer needs beside its question.
 pub struct Ask<'a> {
@@ -53,6 +55,8 @@ struct Timing {
     decode_ms: f64,
     wasm_bytes: usize,
     gpu_bytes: Option<u64>,
+    cache_tokens: usize,
+    cache_bytes: u64,
     kernels: std::collections::BTreeMap<&'static str, u64>,
 }
 
@@ -63,19 +67,19 @@ pub async fn answer(
     pictures: &Array,
     cache: Option<KvCache>,
 ) -> Result<(JsValue, KvCache), Error> {
-    let Checkpoint { model, processor, stop_ids } = ask.checkpoint;
+    let Checkpoint { model, processor, stop_ids, context } = ask.checkpoint;
     let began = now();
     let request = Request::read(serde_wasm_bindgen::Deserializer::from(request))?;
     let options = request.options(stop_ids)?;
     let pictures = pictures.iter().map(|pair| picture(&pair)).collect::<Result<Vec<_>, _>>()?;
     let encoded = processor.process(&request.messages()?, &pictures, &Options::default())?;
-    let limit = model.config().text.max_position_embeddings;
+    let limit = context.unwrap_or(model.config().text.max_position_embeddings);
     let tokens = request.tokens(encoded.ids.len(), limit)?;
     let mut cache = match cache {
         Some(cache) if cache.capacity() >= tokens => cache,
         // Room for a further turn of the same length, so that it finds this one's keys and values.
         _ => {
-            let tokens = limit.min(tokens + options.max_new_tokens + TURN);
+            let tokens = context.unwrap_or(limit.min(tokens + options.max_new_tokens + TURN));
             if ask.cpu {
                 cache_fits(model.config(), tokens)?;
             }
@@ -83,6 +87,7 @@ pub async fn answer(
         }
     };
     let prepared = now();
+    let cache_tokens = cache.capacity();
 
     let mut launches = Launches::new();
     let prompt = prompt(&encoded);
@@ -116,6 +121,8 @@ pub async fn answer(
         decode_ms: ended - first,
         wasm_bytes: core::arch::wasm32::memory_size(0) << 16,
         gpu_bytes: ask.device.memory_pool_usage().map(|usage| usage.bytes_reserved),
+        cache_tokens,
+        cache_bytes: token_bytes(model.config()) * cache_tokens as u64,
         kernels: Default::default(),
     };
     let spoken = ids.split_last().filter(|(id, _)| stop_ids.contains(id)).map_or(&ids[..], |(_, rest)| rest);
@@ -134,8 +141,7 @@ pub async fn answer(
         finish_reason,
         timing,
     };
-    let last = last.serialize(&serde_wasm_bindgen::Serializer::json_compatible());
-    Ok((last.map_err(|error| Error::Script(error.into()))?, cache))
+    Ok((plain(&last)?, cache))
 }
 
 /// Tokens that a further question is expected to take, its tags included.

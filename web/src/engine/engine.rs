@@ -10,7 +10,8 @@ use wethink_model::KvCache;
 use crate::answer::{self, Ask};
 use crate::device::{self, Opened};
 use crate::error::{Error, object};
-use crate::folder::{self, Checkpoint, Source};
+use crate::folder::{self, Checkpoint, Folder, Source};
+use crate::preflight::preflight;
 
 /// A device and, once one is loaded, a model on it. The script makes one call at a time.
 #[wasm_bindgen]
@@ -43,10 +44,20 @@ impl Engine {
         object([("kind", (*kind).into()), ("name", name.into()), ("note", note.as_deref().into())])
     }
 
-    /// Loads a checkpoint.
-    pub async fn load(&mut self, source: Source) -> Result<(), JsValue> {
-        self.loaded = Some(folder::load(&source, &self.opened.device, self.cpu()).await?);
-        Ok(())
+    /// Loads a pack or a checkpoint, for chats of `context` tokens where that is chosen. Gives `Preflight` of
+    /// `wethink.d.ts`.
+    pub async fn load(&mut self, source: Source, context: Option<usize>) -> Result<JsValue, JsValue> {
+        let (loaded, told) = folder::load(&source, &self.opened.device, self.cpu(), context).await?;
+        self.cache = context.map(|tokens| loaded.model.cache(1, tokens));
+        self.loaded = Some(loaded);
+        Ok(told)
+    }
+
+    /// Finds out what [`Engine::load`] would need, and whether there is room for it.
+    pub async fn preflight(&self, source: Source, context: Option<usize>) -> Result<JsValue, JsValue> {
+        let folder = Folder::open(&source).await?;
+        let (_, told) = preflight(&source, &folder.planned(), self.cpu(), context).await?;
+        Ok(told)
     }
 
     /// Answers a question, the options of `ask` with its messages. `pictures` are pairs of name and bytes. `turn` is called after every token with

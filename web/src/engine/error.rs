@@ -2,7 +2,8 @@
 
 use js_sys::{Object, Reflect};
 use wasm_bindgen::JsValue;
-use wethink_model::{BadFile, CheckpointError, ConfigError, GenerateError};
+use wethink_model::{BadFile, CheckpointError, ConfigError, GenerateError, PackError};
+use wethink_web::fit::FitError;
 use wethink_web::request::RequestError;
 use wethink_web::tensors::TensorsError;
 
@@ -10,7 +11,7 @@ use wethink_web::tensors::TensorsError;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file that the checkpoint must have.
-    #[error("{0}: not found; is this the address of a checkpoint folder, with all its files?")]
+    #[error("{0}: not found; is this the address of a pack or of a checkpoint folder, with all its files?")]
     Missing(String),
     /// What the worker's script says; it has a code of its own.
     #[error("a file could not be read")]
@@ -31,11 +32,10 @@ pub enum Error {
     Generate(#[from] GenerateError),
     #[error("{0}")]
     Device(String),
-    #[error(
-        "the weights need {need:.1} GB in float32, and a page has {room:.1} GB on the CPU; use a browser with WebGPU, or a \
-         smaller checkpoint"
-    )]
-    Weights { need: f64, room: f64 },
+    #[error(transparent)]
+    Fit(#[from] FitError),
+    #[error(transparent)]
+    Pack(#[from] PackError),
     #[error(
         "keys and values of the chat need {need:.1} GB, and a page has {room:.1} GB left on the CPU; lower maxNewTokens, or \
          use a browser with WebGPU"
@@ -51,9 +51,10 @@ impl Error {
         use wethink_processor::Error as P;
         match self {
             Self::Missing(_) | Self::Processor(P::MissingFile { .. }) => "not-found",
-            Self::Config(_) | Self::File(_) | Self::Checkpoint(_) => "checkpoint",
+            Self::Config(_) | Self::File(_) | Self::Checkpoint(_) | Self::Pack(_) => "checkpoint",
             Self::Tensors { source: TensorsError::Memory { .. }, .. } => "memory",
-            Self::Weights { .. } | Self::Cache { .. } => "memory",
+            Self::Fit(FitError::Memory { .. }) | Self::Cache { .. } => "memory",
+            Self::Fit(FitError::Positions { .. }) => "request",
             Self::Tensors { .. } => "checkpoint",
             Self::Processor(P::Picture { .. }) | Self::Request(RequestError::Messages(P::Picture { .. })) => {
                 "picture"
@@ -61,7 +62,7 @@ impl Error {
             Self::Processor(P::Read { .. } | P::BadFile { .. } | P::Template { .. }) => "checkpoint",
             Self::Processor(_) | Self::Request(_) => "request",
             Self::Generate(GenerateError::Device(_)) | Self::Device(_) => "device",
-            Self::Generate(GenerateError::Prompt(_)) => "request",
+            Self::Generate(GenerateError::Prompt(_) | GenerateError::StopStrings) => "request",
             Self::Generate(GenerateError::Sampling(_)) => "device",
             Self::Script(_) | Self::Empty => "internal",
         }

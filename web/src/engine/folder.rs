@@ -1,16 +1,20 @@
-//! A checkpoint folder, wherever the worker's script finds it: files whole, weights as they arrive.
+//! The folder of a checkpoint or a pack, wherever the worker's script finds it: files whole, weights as they arrive.
 
 use std::collections::HashMap;
 use std::io;
 
 use burn::tensor::{DType, Device};
-use js_sys::{Reflect, Uint8Array};
+use js_sys::Uint8Array;
+use serde::Serialize;
 use wasm_bindgen::prelude::*;
-use wethink_model::{Config, GENERATION, INDEX, Loader, Model, shard_names, stop_ids, weight_bytes};
+use wethink_model::{
+    Config, GENERATION, INDEX, Loader, Model, PACK, Pack, PackLoader, shard_names, stop_ids, weight_bytes,
+};
 use wethink_processor::Processor;
 use wethink_web::tensors::Tensors;
 
 use crate::error::Error;
+use crate::preflight::{Planned, preflight};
 
 #[wasm_bindgen]
 extern "C" {
@@ -29,6 +33,30 @@ extern "C" {
     #[wasm_bindgen(method, catch)]
     async fn next(this: &Source) -> Result<JsValue, JsValue>;
 
+    /// Begins a pack with lists of its files and shards: the bytes that are to come.
+    #[wasm_bindgen(method, catch)]
+    async fn pack(this: &Source, files: JsValue, shards: JsValue) -> Result<JsValue, JsValue>;
+
+    /// The bytes of its next shard, which have the hash that the pack names.
+    #[wasm_bindgen(method, catch)]
+    async fn shard(this: &Source) -> Result<JsValue, JsValue>;
+
+    /// Notes that they are on the device.
+    #[wasm_bindgen(method)]
+    fn moved(this: &Source);
+
+    /// Notes that all are.
+    #[wasm_bindgen(method, catch)]
+    async fn packed(this: &Source) -> Result<JsValue, JsValue>;
+
+    /// Bytes that the GPU has room for, as many as are asked for at most.
+    #[wasm_bindgen(method, catch)]
+    pub async fn allocate(this: &Source, bytes: f64) -> Result<JsValue, JsValue>;
+
+    /// Tells what was found out before weights are fetched.
+    #[wasm_bindgen(method)]
+    pub fn told(this: &Source, preflight: &JsValue);
+
     /// Gives the event loop a turn: uploads are staged until it has one.
     #[wasm_bindgen(method, catch)]
     async fn pause(this: &Source) -> Result<JsValue, JsValue>;
@@ -37,10 +65,7 @@ extern "C" {
 /// Bytes of weights between two turns of the event loop.
 const PAUSE: usize = 64 << 20;
 
-/// What a page may hold on the CPU: WebAssembly's four gigabytes, less what the tensors of one answer take.
-const CPU_ROOM: u64 = 3_200_000_000;
-
-/// A checkpoint, loaded.
+/// A model, loaded.
 pub struct Checkpoint {
     /// The model.
     pub model: Model,
@@ -48,49 +73,84 @@ pub struct Checkpoint {
     pub processor: Processor,
     /// Ids that end an answer.
     pub stop_ids: Vec<u32>,
+    /// Tokens that a chat has at most, where that was chosen.
+    pub context: Option<usize>,
 }
 
-/// Loads a checkpoint to a device.
-pub async fn load(source: &Source, device: &Device, cpu: bool) -> Result<Checkpoint, Error> {
-    let mut files = Files { source, read: HashMap::new() };
-    let text = files.get("config.json").await?.ok_or_else(|| Error::Missing("config.json".into()))?;
-    let config = Config::from_json(&String::from_utf8_lossy(&text))?;
-    if cpu {
-        fits(&config)?;
+/// What a folder holds, known from one file of it.
+pub enum Folder {
+    /// A checkpoint in the released layout.
+    Checkpoint(Box<Config>),
+    /// A pack, with bytes that are still to be fetched.
+    Pack { pack: Box<Pack>, config: Box<Config>, download: u64 },
+}
+
+impl Folder {
+    /// Looks what a folder holds; begins a pack, but fetches no weights.
+    pub async fn open(source: &Source) -> Result<Self, Error> {
+        if let Some(text) = read(source, "config.json").await? {
+            let config = Config::from_json(&String::from_utf8_lossy(&text))?;
+            return Ok(Self::Checkpoint(Box::new(config)));
+        }
+        let text =
+            read(source, PACK).await?.ok_or_else(|| Error::Missing(format!("config.json or {PACK}")))?;
+        let pack = Pack::parse(&text)?;
+        let config = Box::new(pack.config()?);
+        let download = source.pack(plain(&pack.files)?, plain(&pack.shards)?).await.map_err(Error::Script)?;
+        let download = download.as_f64().unwrap_or_default() as u64;
+        Ok(Self::Pack { pack: Box::new(pack), config, download })
     }
+
+    fn config(&self) -> &Config {
+        match self {
+            Self::Checkpoint(config) | Self::Pack { config, .. } => config,
+        }
+    }
+
+    /// What is to be loaded, for [`preflight`].
+    pub fn planned(&self) -> Planned<'_> {
+        let (weights, download) = match self {
+            // Weights of a checkpoint become float32, whatever its files hold.
+            Self::Checkpoint(config) => (weight_bytes(config), None),
+            Self::Pack { pack, download, .. } => (pack.bytes(), Some(*download)),
+        };
+        Planned { config: self.config(), weights, download }
+    }
+}
+
+/// Loads a folder to a device, and tells first what it needs there. `context` is the length of a chat, where it is chosen.
+pub async fn load(
+    source: &Source,
+    device: &Device,
+    cpu: bool,
+    context: Option<usize>,
+) -> Result<(Checkpoint, JsValue), Error> {
+    let folder = Folder::open(source).await?;
+    let (fit, told) = preflight(source, &folder.planned(), cpu, context).await?;
+    source.told(&told);
+    fit.check(cpu)?;
+    let mut files = Files { source, read: HashMap::new() };
     let processor = files.processor().await?;
     let generation = files.get(GENERATION).await?;
-    let stop_ids = stop_ids(generation.as_deref(), &config)?;
-    let shards = shard_names(files.get(INDEX).await?.as_deref())?;
-    let mut loader = Loader::new(&config, device, DType::F32);
-    for shard in shards {
-        weights(source, &shard, &mut loader).await?;
-    }
-    Ok(Checkpoint { model: loader.finish()?, processor, stop_ids })
+    let stop_ids = stop_ids(generation.as_deref(), folder.config())?;
+    let model = match &folder {
+        Folder::Checkpoint(config) => {
+            let shards = shard_names(files.get(INDEX).await?.as_deref())?;
+            let mut loader = Loader::new(config, device, DType::F32);
+            for shard in shards {
+                weights(source, &shard, &mut loader).await?;
+            }
+            loader.finish()?
+        }
+        Folder::Pack { pack, .. } => packed(source, pack, device).await?,
+    };
+    Ok((Checkpoint { model, processor, stop_ids, context }, told))
 }
 
-fn gigabytes(bytes: u64) -> f64 {
-    bytes as f64 / 1e9
-}
-
-/// Refuses a chat whose keys and values, of `tokens` tokens, a page cannot hold on the CPU beside what it holds already:
-/// there, memory that is lacking ends the program.
-pub fn cache_fits(config: &Config, tokens: usize) -> Result<(), Error> {
-    let text = &config.text;
-    let values = 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim();
-    let need = (values as u64).saturating_mul(4 * tokens as u64);
-    let room = CPU_ROOM.saturating_sub((core::arch::wasm32::memory_size(0) as u64) << 16);
-    if need <= room { Ok(()) } else { Err(Error::Cache { need: gigabytes(need), room: gigabytes(room) }) }
-}
-
-/// Refuses weights that a page cannot hold on the CPU, before any is fetched.
-fn fits(config: &Config) -> Result<(), Error> {
-    let navigator = Reflect::get(&js_sys::global(), &"navigator".into()).unwrap_or_default();
-    // In gigabytes, coarse, and only some browsers tell. A page gets about half of it.
-    let device = Reflect::get(&navigator, &"deviceMemory".into()).ok().and_then(|value| value.as_f64());
-    let room = device.map_or(CPU_ROOM, |gigabytes| CPU_ROOM.min((gigabytes * 5e8) as u64));
-    let need = weight_bytes(config);
-    if need <= room { Ok(()) } else { Err(Error::Weights { need: gigabytes(need), room: gigabytes(room) }) }
+/// A value of this program as a plain one of JavaScript.
+pub fn plain(value: &impl Serialize) -> Result<JsValue, Error> {
+    let value = value.serialize(&serde_wasm_bindgen::Serializer::json_compatible());
+    value.map_err(|error| Error::Script(error.into()))
 }
 
 /// The small files, each fetched once.
@@ -102,8 +162,7 @@ struct Files<'a> {
 impl Files<'_> {
     async fn get(&mut self, name: &str) -> Result<Option<Vec<u8>>, Error> {
         if !self.read.contains_key(name) {
-            let value = self.source.file(name).await.map_err(Error::Script)?;
-            self.read.insert(name.to_owned(), bytes(&value));
+            self.read.insert(name.to_owned(), read(self.source, name).await?);
         }
         Ok(self.read[name].clone())
     }
@@ -156,6 +215,25 @@ async fn weights(source: &Source, shard: &str, loader: &mut Loader) -> Result<()
     tensors.finish().map_err(failed)?;
     source.pause().await.map_err(Error::Script)?;
     Ok(())
+}
+
+/// Moves a pack to the device, shard by shard; each is free before the next one comes.
+async fn packed(source: &Source, pack: &Pack, device: &Device) -> Result<Model, Error> {
+    let mut loader = PackLoader::new(pack, device)?;
+    for (index, shard) in pack.shards.iter().enumerate() {
+        let value = source.shard().await.map_err(Error::Script)?;
+        let bytes = bytes(&value).ok_or_else(|| Error::Missing(shard.file.clone()))?;
+        loader.shard(index, &bytes)?;
+        drop(bytes);
+        source.pause().await.map_err(Error::Script)?;
+        source.moved();
+    }
+    source.packed().await.map_err(Error::Script)?;
+    Ok(loader.finish()?)
+}
+
+async fn read(source: &Source, name: &str) -> Result<Option<Vec<u8>>, Error> {
+    Ok(bytes(&source.file(name).await.map_err(Error::Script)?))
 }
 
 fn bytes(value: &JsValue) -> Option<Vec<u8>> {

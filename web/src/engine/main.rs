@@ -14,6 +14,8 @@ mod error;
 #[cfg(target_arch = "wasm32")]
 mod folder;
 #[cfg(target_arch = "wasm32")]
+mod preflight;
+#[cfg(target_arch = "wasm32")]
 mod self_test;
 
 /// The worker calls what it needs; there is nothing to do before that.

@@ -5,7 +5,7 @@ use leptos::prelude::*;
 use crate::chat::Chat;
 use crate::check::{Check, CheckPage, Form};
 use crate::composer::{Composer, DropZone};
-use crate::model::{ModelPanel, Place, load};
+use crate::model::{Choice, ModelPanel, Panel, Place, load};
 use crate::settings::SettingsPanel;
 use crate::state::Ask;
 
@@ -38,7 +38,7 @@ pub fn App() -> impl IntoView {
     Effect::new(move |loaded: Option<bool>| {
         let wanted = loaded == Some(true) || route.get() != Route::Check;
         if wanted && loaded != Some(true) {
-            load(ask, Place::bundled(), "auto".into());
+            load(ask, Place::bundled(), Choice::default());
         }
         wanted
     });
@@ -73,9 +73,10 @@ pub fn App() -> impl IntoView {
 
 #[component]
 fn AskPage(ask: Ask) -> impl IntoView {
+    let panel = Panel::new();
     view! {
-        <DropZone ask>
-            <ModelPanel ask />
+        <DropZone ask panel>
+            <ModelPanel ask panel />
             <Chat ask />
             <Composer ask />
             <SettingsPanel settings=ask.settings />

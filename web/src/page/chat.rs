@@ -170,6 +170,7 @@ fn Figures(answer: Answer) -> impl IntoView {
         // The first token comes out of the prefill.
         ("Decode", rate(timing.decode_tokens - 1.0, timing.decode_ms)),
         ("Memory", megabytes(memory)),
+        ("Room for the chat", format!("{} tokens, {}", timing.cache_tokens, megabytes(timing.cache_bytes))),
     ];
     let figures = figures.map(|(name, value)| view! { <div><dt>{name}</dt><dd>{value}</dd></div> });
     view! {

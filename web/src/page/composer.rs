@@ -1,12 +1,15 @@
 //! Where a question is put together.
 
 use leptos::prelude::*;
+use leptos::task::spawn_local;
 use web_sys::{ClipboardEvent, DragEvent, KeyboardEvent, SubmitEvent};
 
 use crate::camera::Camera;
 use crate::chat::{send, stop};
-use crate::pictures::{Attached, Picker, SAMPLES, attach_sample, attach_transfer};
+use crate::model::{Panel, Place};
+use crate::pictures::{Attached, Picker, SAMPLES, attach_files, attach_sample, attach_transfer};
 use crate::state::Ask;
+use crate::toolkit::{Dropped, dropped_model};
 
 /// Question, pictures, ask and stop.
 #[component]
@@ -65,9 +68,9 @@ pub fn Composer(ask: Ask) -> impl IntoView {
     }
 }
 
-/// Takes what is dropped anywhere on the page.
+/// Takes what is dropped anywhere on the page: pictures, or the folder of a model.
 #[component]
-pub fn DropZone(ask: Ask, children: Children) -> impl IntoView {
+pub fn DropZone(ask: Ask, panel: Panel, children: Children) -> impl IntoView {
     let over = RwSignal::new(false);
     let hover = move |event: DragEvent| {
         event.prevent_default();
@@ -76,7 +79,20 @@ pub fn DropZone(ask: Ask, children: Children) -> impl IntoView {
     let drop = move |event: DragEvent| {
         event.prevent_default();
         over.set(false);
-        attach_transfer(ask, event.data_transfer());
+        let transfer = event.data_transfer();
+        let found = transfer.as_ref().and_then(dropped_model);
+        match found {
+            Some(found) => spawn_local(async move {
+                match found.await {
+                    Ok(Dropped::Model(files)) => panel.open(ask, Place::folder(files)),
+                    Ok(Dropped::Files(files)) => attach_files(ask, files),
+                    Err(problem) => ask.notice.set(Some(problem)),
+                }
+            }),
+            None => {
+                attach_transfer(ask, transfer);
+            }
+        }
     };
     view! {
         <main class:over=over on:dragover=hover on:dragleave=move |_| over.set(false) on:drop=drop>

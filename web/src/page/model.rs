@@ -7,13 +7,14 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{AbortController, HtmlInputElement, SubmitEvent};
 
-use crate::state::{Ask, Status};
-use crate::toolkit::{Cached, Progress, WeThink, failure, object, plain};
+use crate::loading::{Needs, StatusLine, needs};
+use crate::state::{Ask, Loading, Status};
+use crate::toolkit::{Cached, Preflight, Progress, WeThink, failure, object, plain};
 
-/// The bundled checkpoint.
+/// The bundled model.
 const BUNDLED: &str = "model/";
 
-/// Where a checkpoint is: an address, or a list of files.
+/// Where a model is: an address, or a list of files.
 #[derive(Clone)]
 pub struct Place {
     from: JsValue,
@@ -22,17 +23,22 @@ pub struct Place {
 
 /// What everyone must know who reads the bundled model's answers.
 const RANDOM: &str = "The bundled model is a random one of a million parameters: its words mean nothing. It shows that every \
-stage works. Load a trained checkpoint to get answers.";
+stage works. Load a trained model to get answers.";
 
 impl Place {
-    /// The checkpoint of the site itself.
+    /// The model of the site itself.
     pub fn bundled() -> Self {
         Self { from: BUNDLED.into(), name: BUNDLED.into() }
     }
+
+    /// A person's own files.
+    pub fn folder(files: Array) -> Self {
+        Self { from: files.into(), name: "the local folder".into() }
+    }
 }
 
-/// Loads a checkpoint in place of the one that is there. The chat stays.
-pub fn load(ask: Ask, place: Place, device: String) {
+/// Loads a model in place of the one that is there. The chat stays.
+pub fn load(ask: Ask, place: Place, choice: Choice) {
     let abort = AbortController::new().ok();
     ask.loading.update_value(|loading| {
         if let Some(before) = std::mem::replace(loading, abort.clone()) {
@@ -42,23 +48,27 @@ pub fn load(ask: Ask, place: Place, device: String) {
     if let Some(model) = ask.model.try_update_value(Option::take).flatten() {
         model.unload();
     }
-    ask.status.set(Status::Loading(None));
+    ask.progress.set(Loading::default());
+    ask.preflight.set(None);
+    ask.status.set(Status::Loading);
     ask.said.set("Loading the model".into());
     spawn_local(async move {
         let told = Closure::<dyn Fn(JsValue)>::new(move |progress: JsValue| {
-            ask.status.set(Status::Loading(plain::<Progress>(&progress)));
+            let Some(progress) = plain::<Progress>(&progress) else { return };
+            if let Some(found) = &progress.preflight {
+                ask.preflight.set(Some(found.clone()));
+            }
+            ask.progress.update(|loading| loading.hear(progress));
         });
         let signal = abort.as_ref().map(|abort| JsValue::from(abort.signal())).unwrap_or_default();
-        let options = object([
-            ("device", device.into()),
-            ("onProgress", told.as_ref().clone()),
-            ("signal", signal.clone()),
-        ]);
+        let [device, context] = choice.options();
+        let options =
+            object([device, context, ("onProgress", told.as_ref().clone()), ("signal", signal.clone())]);
         let loaded = WeThink::load(&place.from, &options).await;
         // Another load has begun, or the person stopped this one.
         if signal.dyn_ref::<web_sys::AbortSignal>().is_some_and(web_sys::AbortSignal::aborted) {
             if loaded.is_err()
-                && matches!(ask.status.get_untracked(), Status::Loading(_))
+                && matches!(ask.status.get_untracked(), Status::Loading)
                 && ask.loading.with_value(Option::is_none)
             {
                 ask.status.set(Status::Empty);
@@ -71,6 +81,7 @@ pub fn load(ask: Ask, place: Place, device: String) {
                 let model: WeThink = model.unchecked_into();
                 let device = model.device();
                 watch(ask, &model);
+                ask.preflight.set(model.preflight());
                 ask.model.set_value(Some(model));
                 if let Some(device) = device {
                     ask.said.set(format!("The model of {} is ready on {}", place.name, device.name));
@@ -108,63 +119,133 @@ fn stop(ask: Ask) {
     }
 }
 
+/// Device and length of a chat, as `load` takes them.
+#[derive(Clone, Default)]
+pub struct Choice {
+    device: Option<String>,
+    context: Option<u32>,
+}
+
+impl Choice {
+    fn options(&self) -> [(&'static str, JsValue); 2] {
+        let device = self.device.as_deref().unwrap_or("auto").into();
+        [("device", device), ("contextTokens", self.context.map(JsValue::from).unwrap_or_default())]
+    }
+}
+
+/// What stands in the panel.
+#[derive(Clone, Copy)]
+pub struct Panel {
+    url: RwSignal<String>,
+    device: RwSignal<String>,
+    context: RwSignal<String>,
+    place: StoredValue<Place, LocalStorage>,
+    bundled: RwSignal<bool>,
+    /// What was said when somebody asked what a model needs.
+    looked: RwSignal<Option<Result<Preflight, String>>>,
+}
+
+impl Panel {
+    /// The bundled model, wherever it runs.
+    pub fn new() -> Self {
+        Self {
+            url: RwSignal::new(String::new()),
+            device: RwSignal::new("auto".to_owned()),
+            context: RwSignal::new(String::new()),
+            place: StoredValue::new_local(Place::bundled()),
+            bundled: RwSignal::new(true),
+            looked: RwSignal::new(None),
+        }
+    }
+
+    /// Loads another model.
+    pub fn open(self, ask: Ask, place: Place) {
+        self.bundled.set(place.name == BUNDLED);
+        self.place.set_value(place);
+        self.load(ask);
+    }
+
+    /// Loads the model anew.
+    fn load(self, ask: Ask) {
+        self.looked.set(None);
+        load(ask, self.place.get_value(), self.choice());
+    }
+
+    fn choice(self) -> Choice {
+        // The field admits nothing but numbers.
+        let context = self.context.get_untracked().trim().parse().ok();
+        Choice { device: Some(self.device.get_untracked()), context }
+    }
+
+    fn address(self) -> Place {
+        let address = self.url.get_untracked();
+        Place { from: address.trim().into(), name: address.trim().into() }
+    }
+
+    /// Finds out what the model at the address needs.
+    fn look(self, ask: Ask) {
+        if self.url.with_untracked(|url| url.trim().is_empty()) {
+            self.looked.set(Some(Err("Write an address first".into())));
+            return;
+        }
+        let (place, options) = (self.address(), object(self.choice().options()));
+        ask.said.set("Looking what the model needs".into());
+        self.looked.set(None);
+        spawn_local(async move {
+            let found = WeThink::look(&place.from, &options).await.map_err(|error| failure(&error).1);
+            ask.said.set(match &found {
+                Ok(found) => needs(found),
+                Err(problem) => problem.clone(),
+            });
+            self.looked.set(Some(found));
+        });
+    }
+}
+
 /// The panel.
 #[component]
-pub fn ModelPanel(ask: Ask) -> impl IntoView {
-    let url = RwSignal::new(String::new());
-    let device = RwSignal::new("auto".to_owned());
-    let place = StoredValue::new_local(Place::bundled());
-    let bundled_now = RwSignal::new(true);
-    let open = move |new: Place| {
-        bundled_now.set(new.name == BUNDLED);
-        place.set_value(new);
-        load(ask, place.get_value(), device.get_untracked());
-    };
+pub fn ModelPanel(ask: Ask, panel: Panel) -> impl IntoView {
     let submit = move |event: SubmitEvent| {
         event.prevent_default();
-        let address = url.get_untracked();
-        open(Place { from: address.trim().into(), name: address.trim().into() });
+        panel.open(ask, panel.address());
     };
     let folder = move |event: web_sys::Event| {
         let input: HtmlInputElement = event_target(&event);
         if let Some(files) = input.files().filter(|files| files.length() > 0) {
-            open(Place { from: Array::from(&files).into(), name: "the local folder".into() });
+            panel.open(ask, Place::folder(Array::from(&files)));
         }
         input.set_value("");
     };
-    let again = move |_| load(ask, place.get_value(), device.get_untracked());
-    let bundled = move |_| open(Place::bundled());
     view! {
         <section class="panel model" aria-labelledby="model-title">
             <h2 id="model-title">"Model"</h2>
-            <StatusLine ask />
-            <Show when=move || bundled_now.get()><p class="note">{RANDOM}</p></Show>
+            <StatusLine ask stop=move || stop(ask) />
+            <Show when=move || panel.bundled.get()><p class="note">{RANDOM}</p></Show>
             <Show when=move || matches!(ask.status.get(), Status::Failed(_) | Status::Empty)>
-                <p><button type="button" class="primary" on:click=again>"Load the model again"</button></p>
+                <p><button type="button" class="primary" on:click=move |_| panel.load(ask)>"Load the model again"</button></p>
             </Show>
             <details>
                 <summary>"Another model or device"</summary>
-                <label class="field">
-                    <span>"Device"</span>
-                    <select name="device" bind:value=device>
-                        <option value="auto">"WebGPU where it works, else CPU"</option>
-                        <option value="webgpu">"WebGPU"</option>
-                        <option value="cpu">"CPU"</option>
-                    </select>
-                </label>
+                <Where ask panel />
                 <form on:submit=submit class="row">
                     <label class="field grow">
-                        <span>"Address of a checkpoint folder"</span>
-                        <input type="url" name="url" required placeholder="https://…/checkpoint/" bind:value=url />
+                        <span>"Address of a pack or a checkpoint folder"</span>
+                        <input type="url" name="url" required placeholder="https://…/pack/" bind:value=panel.url />
                     </label>
                     <button>"Load"</button>
+                    <button type="button" on:click=move |_| panel.look(ask)>"What does it need?"</button>
                 </form>
+                {move || panel.looked.get().map(|looked| match looked {
+                    Ok(found) => view! { <Needs found /> }.into_any(),
+                    Err(problem) => view! { <p class="error" role="alert">{problem}</p> }.into_any(),
+                })}
                 <div class="row">
                     <label class="button">
                         "Local folder"
                         <input type="file" name="folder" prop:webkitdirectory=true multiple class="unseen" on:change=folder />
                     </label>
-                    <button type="button" on:click=bundled>"Bundled model"</button>
+                    <button type="button" on:click=move |_| panel.open(ask, Place::bundled())>"Bundled model"</button>
+                    <span class="hint">"A folder can also be dropped on the page."</span>
                 </div>
                 <Cache ask />
             </details>
@@ -172,48 +253,30 @@ pub fn ModelPanel(ask: Ask) -> impl IntoView {
     }
 }
 
+/// Where the next model runs, and how long its chats may get.
 #[component]
-fn StatusLine(ask: Ask) -> impl IntoView {
-    let stop = move |_| stop(ask);
-    move || {
-        match ask.status.get() {
-        Status::Empty => view! { <p class="status">"No model is loaded."</p> }.into_any(),
-        Status::Loading(progress) => {
-            let value = progress.as_ref().and_then(|p| p.total.filter(|&total| total > 0.0).map(|total| p.loaded / total));
-            view! {
-                <p class="status">{stage(progress.as_ref())}</p>
-                <div class="row">
-                    <progress class="grow" value=value max="1" aria-label="Loading the model"></progress>
-                    <button type="button" on:click=stop>"Stop loading"</button>
-                </div>
-            }
-            .into_any()
-        }
-        Status::Ready(device) => view! {
-            <p class="status"><span class=format!("badge {}", device.kind)>{if device.kind == "webgpu" { "WebGPU" } else { "CPU" }}</span>
-                " " {device.name.clone()}</p>
-            {device.note.map(|note| view! { <p class="note">"The model runs on the CPU, which is slow: " {note} "."</p> })}
-        }
-        .into_any(),
-        Status::Failed(text) => view! { <p class="error" role="alert">{text}</p> }.into_any(),
-    }
-    }
-}
-
-/// A stage of loading, for people.
-fn stage(progress: Option<&Progress>) -> String {
-    let Some(Progress { stage, file, loaded, total }) = progress else { return "Starting the engine".into() };
-    let file = file.as_deref().unwrap_or_default();
-    let bytes = match total {
-        Some(total) => format!("{} of {}", megabytes(*loaded), megabytes(*total)),
-        None => megabytes(*loaded),
-    };
-    match stage.as_str() {
-        "engine" => "Starting the engine".into(),
-        "device" => "Testing the device".into(),
-        "files" => format!("Reading {file}"),
-        "download" => format!("Fetching {file}: {bytes}"),
-        _ => format!("Moving {file} to the device: {bytes}"),
+fn Where(ask: Ask, panel: Panel) -> impl IntoView {
+    view! {
+        <div class="grid where">
+            <label class="field">
+                <span>"Device"</span>
+                <select name="device" bind:value=panel.device>
+                    <option value="auto">"WebGPU where it works, else CPU"</option>
+                    <option value="webgpu">"WebGPU"</option>
+                    <option value="cpu">"CPU"</option>
+                </select>
+            </label>
+            <div class="field">
+                <label for="context">"Longest chat, in tokens"</label>
+                <input type="number" id="context" min="1" step="1" bind:value=panel.context aria-describedby="context-hint" />
+                <small id="context-hint">
+                    "Memory for it is taken at once. Empty: as each answer needs."
+                    {move || ask.preflight.get().map(|found| {
+                        format!(" 1000 tokens take {} with this model.", megabytes(1000.0 * found.cache / found.context_tokens))
+                    })}
+                </small>
+            </div>
+        </div>
     }
 }
 
@@ -228,7 +291,7 @@ fn Cache(ask: Ask) -> impl IntoView {
     let held = RwSignal::new(Vec::<Cached>::new());
     let look = move || spawn_local(async move { held.set(WeThink::cached().await) });
     Effect::new(move || {
-        if !matches!(ask.status.get(), Status::Loading(_)) {
+        if !matches!(ask.status.get(), Status::Loading) {
             look();
         }
     });

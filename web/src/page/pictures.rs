@@ -26,10 +26,14 @@ pub fn attach(ask: Ask, name: String, blob: Blob) {
     ask.said.set(format!("{name} attached"));
 }
 
-fn attach_files(ask: Ask, files: Option<FileList>) {
-    let files = files.iter().flat_map(|list| (0..list.length()).filter_map(move |i| list.item(i)));
+fn listed(files: Option<FileList>) -> Vec<File> {
+    files.iter().flat_map(|list| (0..list.length()).filter_map(move |i| list.item(i))).collect()
+}
+
+/// Attaches the pictures among some files, and names one that is none.
+pub fn attach_files(ask: Ask, files: Vec<File>) {
     let (pictures, others): (Vec<File>, Vec<File>) =
-        files.partition(|file| file.type_().starts_with("image/"));
+        files.into_iter().partition(|file| file.type_().starts_with("image/"));
     for file in pictures {
         attach(ask, file.name(), file.into());
     }
@@ -45,7 +49,7 @@ fn attach_files(ask: Ask, files: Option<FileList>) {
 pub fn attach_transfer(ask: Ask, transfer: Option<DataTransfer>) -> bool {
     let files = transfer.and_then(|transfer| transfer.files());
     let any = files.as_ref().is_some_and(|files| files.length() > 0);
-    attach_files(ask, files);
+    attach_files(ask, listed(files));
     any
 }
 
@@ -71,7 +75,7 @@ pub fn Picker(ask: Ask) -> impl IntoView {
     let input = NodeRef::<leptos::html::Input>::new();
     let changed = move |event: web_sys::Event| {
         let input: HtmlInputElement = event_target(&event);
-        attach_files(ask, input.files());
+        attach_files(ask, listed(input.files()));
         // The same file may be picked again.
         input.set_value("");
     };

@@ -6,12 +6,16 @@ use serde_json::{Value, json};
 use web_sys::AbortController;
 
 use crate::settings::Settings;
-use crate::toolkit::{Answer, Device, Progress, WeThink};
+use crate::toolkit::{Answer, Device, Preflight, Progress, WeThink};
 
 /// The state of the ask page; every field is a handle.
 #[derive(Clone, Copy)]
 pub struct Ask {
     pub status: RwSignal<Status>,
+    /// How far loading is.
+    pub progress: RwSignal<Loading>,
+    /// What the model needs, once that is known.
+    pub preflight: RwSignal<Option<Preflight>>,
     pub model: StoredValue<Option<WeThink>, LocalStorage>,
     /// Stops the loading that is going on.
     pub loading: StoredValue<Option<AbortController>, LocalStorage>,
@@ -33,9 +37,29 @@ pub struct Ask {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Status {
     Empty,
-    Loading(Option<Progress>),
+    Loading,
     Ready(Device),
     Failed(String),
+}
+
+/// How far loading is: the last word, and the last of each stage that goes on beside another.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Loading {
+    pub last: Option<Progress>,
+    pub download: Option<Progress>,
+    pub weights: Option<Progress>,
+}
+
+impl Loading {
+    /// Takes what was told.
+    pub fn hear(&mut self, progress: Progress) {
+        match progress.stage.as_str() {
+            "download" => self.download = Some(progress.clone()),
+            "weights" => self.weights = Some(progress.clone()),
+            _ => {}
+        }
+        self.last = Some(progress);
+    }
 }
 
 /// A picture of a question.
@@ -72,6 +96,8 @@ impl Ask {
     pub fn new() -> Self {
         Self {
             status: RwSignal::new(Status::Empty),
+            progress: RwSignal::new(Loading::default()),
+            preflight: RwSignal::new(None),
             model: StoredValue::new_local(None),
             loading: StoredValue::new_local(None),
             turns: RwSignal::new(Vec::new()),

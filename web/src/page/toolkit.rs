@@ -1,8 +1,10 @@
 //! `wethink.js`, as Rust sees it.
 
-use js_sys::{Array, AsyncIterator, Object, Reflect};
+use js_sys::{Array, AsyncIterator, Object, Promise, Reflect};
 use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{DataTransfer, File};
 
 #[wasm_bindgen(raw_module = "./wethink.js")]
 extern "C" {
@@ -12,6 +14,9 @@ extern "C" {
 
     #[wasm_bindgen(static_method_of = WeThink, catch)]
     pub async fn load(from: &JsValue, options: &JsValue) -> Result<JsValue, JsValue>;
+
+    #[wasm_bindgen(static_method_of = WeThink, catch, js_name = preflight)]
+    async fn preflight_js(from: &JsValue, options: &JsValue) -> Result<JsValue, JsValue>;
 
     #[wasm_bindgen(static_method_of = WeThink, catch, js_name = cached)]
     async fn cached_js() -> Result<JsValue, JsValue>;
@@ -25,14 +30,48 @@ extern "C" {
     #[wasm_bindgen(method, getter, js_name = device)]
     fn device_js(this: &WeThink) -> JsValue;
 
+    #[wasm_bindgen(method, getter, js_name = preflight)]
+    fn own_preflight_js(this: &WeThink) -> JsValue;
+
     #[wasm_bindgen(method, getter, js_name = last)]
     fn last_js(this: &WeThink) -> JsValue;
 
     #[wasm_bindgen(method, getter)]
-    pub fn ended(this: &WeThink) -> js_sys::Promise;
+    pub fn ended(this: &WeThink) -> Promise;
 
     #[wasm_bindgen(method)]
     pub fn unload(this: &WeThink);
+}
+
+#[wasm_bindgen(raw_module = "./check.js")]
+extern "C" {
+    #[wasm_bindgen(js_name = droppedModel)]
+    fn dropped_model_js(transfer: &DataTransfer) -> JsValue;
+}
+
+/// What was dropped beyond loose files.
+pub enum Dropped {
+    /// The files of a model.
+    Model(Array),
+    /// Files of folders without one.
+    Files(Vec<File>),
+}
+
+/// What was dropped, if it is more than loose files. To be called within the event.
+pub fn dropped_model(
+    transfer: &DataTransfer,
+) -> Option<impl Future<Output = Result<Dropped, String>> + 'static> {
+    let promise: Promise = dropped_model_js(transfer).dyn_into().ok()?;
+    Some(async move {
+        let found = JsFuture::from(promise).await.map_err(|error| failure(&error).1)?;
+        let field = |name: &str| Reflect::get(&found, &name.into()).unwrap_or_default();
+        let files: Array = field("files").unchecked_into();
+        Ok(if field("model").is_truthy() {
+            Dropped::Model(files)
+        } else {
+            Dropped::Files(files.iter().map(JsCast::unchecked_into).collect())
+        })
+    })
 }
 
 /// Where a model runs.
@@ -67,6 +106,8 @@ pub struct Timing {
     pub decode_ms: f64,
     pub wasm_bytes: f64,
     pub gpu_bytes: Option<f64>,
+    pub cache_tokens: f64,
+    pub cache_bytes: f64,
 }
 
 /// How far loading is.
@@ -76,6 +117,23 @@ pub struct Progress {
     pub file: Option<String>,
     pub loaded: f64,
     pub total: Option<f64>,
+    pub overall: Option<f64>,
+    pub preflight: Option<Preflight>,
+}
+
+/// What a model needs, and what there is.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Preflight {
+    pub weights: f64,
+    pub cache: f64,
+    pub work: f64,
+    pub context_tokens: f64,
+    pub allocated: f64,
+    pub fits: bool,
+    pub fitting_tokens: f64,
+    pub download: Option<f64>,
+    pub note: Option<String>,
 }
 
 /// A checkpoint in the browser's cache.
@@ -88,6 +146,16 @@ pub struct Cached {
 impl WeThink {
     pub fn device(&self) -> Option<Device> {
         plain(&self.device_js())
+    }
+
+    pub fn preflight(&self) -> Option<Preflight> {
+        plain(&self.own_preflight_js())
+    }
+
+    /// What a model needs, before anything large is fetched.
+    pub async fn look(from: &JsValue, options: &JsValue) -> Result<Preflight, JsValue> {
+        let found = Self::preflight_js(from, options).await?;
+        plain(&found).ok_or(found)
     }
 
     pub fn last(&self) -> Option<Answer> {
