@@ -6,26 +6,26 @@ use burn::tensor::{DType, Device, Tensor};
 use pollster::block_on;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
-use wethink_model::{Config, Launches, Loader, Model};
+use wethink_model::{Config, Economy, Launches, Loader, Model};
 use wethink_processor::{Options, Picture, System, messages_from_json, with_system};
 use wethink_trainer::train::adamw::{AdamW, Rate, Settings};
 use wethink_trainer::train::gradients::{Gradients, clip_scale, scalar};
 use wethink_trainer::train::groups::Group;
 use wethink_trainer::train::loss::{Loss, loss};
-use wethink_trainer::train::samples::Sample;
+use wethink_trainer::train::samples::{Sample, logprobs_within};
 
 use crate::fixtures::{Tiny, assert_close, dir, wgpu};
 
 /// The reference's batch and what it says about it.
-struct Known {
-    tiny: Tiny,
+pub(crate) struct Known {
+    pub tiny: Tiny,
     answer: Value,
     tensors: Vec<u8>,
-    samples: Vec<Sample>,
+    pub samples: Vec<Sample>,
 }
 
 impl Known {
-    fn open() -> Self {
+    pub fn open() -> Self {
         let tiny = Tiny::open().expect("the known answers can be read");
         let dir = dir().join("tiny-qwen2_5_vl");
         let answer: Value =
@@ -37,7 +37,7 @@ impl Known {
         Self { tiny, answer, tensors, samples }
     }
 
-    fn model(&self, device: &Device) -> Model {
+    pub fn model(&self, device: &Device) -> Model {
         self.tiny.model(device).expect("the tiny checkpoint loads")
     }
 
@@ -72,19 +72,36 @@ impl Known {
         names.map(str::to_owned).collect()
     }
 
-    fn targets(&self) -> usize {
+    pub fn targets(&self) -> usize {
         self.samples.iter().map(|sample| sample.response.len()).sum()
     }
 
     /// Loss and gradient of the batch, split into parts of these numbers of rows.
-    fn gradients(&self, model: &Model, parts: &[usize], trained: &dyn Fn(&str) -> bool) -> (f64, Gradients) {
+    pub fn gradients(
+        &self,
+        model: &Model,
+        parts: &[usize],
+        trained: &dyn Fn(&str) -> bool,
+    ) -> (f64, Gradients) {
+        self.gradients_within(model, parts, trained, &Economy::default())
+    }
+
+    /// The same, laid out by `economy`.
+    pub fn gradients_within(
+        &self,
+        model: &Model,
+        parts: &[usize],
+        trained: &dyn Fn(&str) -> bool,
+        economy: &Economy,
+    ) -> (f64, Gradients) {
         let mut gradients = Gradients::default();
         let (mut total, mut from) = (0.0, 0);
         for &rows in parts {
             let part = &self.samples[from..from + rows];
             from += rows;
             let value = gradients.add(model, trained, DType::F32, |model| {
-                let value = loss(logprobs(model, part), self.targets(), Loss::Nll);
+                let logprobs = logprobs_within(model, part.iter(), economy, None)?;
+                let value = loss(logprobs, self.targets(), Loss::Nll);
                 Ok((value.clone(), scalar(value.inner())))
             });
             total += value.expect("a sound batch");
@@ -113,14 +130,7 @@ fn sample(tiny: &Tiny, index: usize, row: &Value) -> Sample {
     Sample::new(&tiny.processor, index, &messages, &pictures, target, &Options::default()).expect("sound")
 }
 
-/// Log-probabilities of the responses, row after row.
-fn logprobs(model: &Model, samples: &[Sample]) -> Tensor<1> {
-    let prompts: Vec<_> = samples.iter().map(Sample::prompt).collect();
-    let wanted: Vec<_> = samples.iter().map(|sample| sample.response.clone()).collect();
-    model.logprobs(&prompts, &wanted, 1.0, &mut Launches::new()).expect("sound prompts")
-}
-
-fn values<const R: usize>(tensor: Tensor<R>) -> Vec<f32> {
+pub(crate) fn values<const R: usize>(tensor: Tensor<R>) -> Vec<f32> {
     block_on(tensor.into_data_async()).expect("the device works").try_into_vec().expect("float32")
 }
 
@@ -129,7 +139,7 @@ fn norm(values: &[f32]) -> f64 {
 }
 
 /// `||a - b|| / ||b||`.
-fn distance(a: &[f32], b: &[f32]) -> f64 {
+pub(crate) fn distance(a: &[f32], b: &[f32]) -> f64 {
     assert_eq!(a.len(), b.len());
     let difference: Vec<f32> = a.iter().zip(b).map(|(a, b)| a - b).collect();
     norm(&difference) / norm(b)
@@ -139,7 +149,7 @@ fn assert_within(what: &str, got: f64, want: f64, relative: f64) {
     assert!((got - want).abs() <= relative * want.abs(), "{what}: {got}, expected {want}");
 }
 
-const ALL: &dyn Fn(&str) -> bool = &|_| true;
+pub(crate) const ALL: &dyn Fn(&str) -> bool = &|_| true;
 
 /// The optimizer that `train.json` names.
 fn reference_optimizer() -> (AdamW, Rate) {
@@ -175,9 +185,10 @@ fn log_probabilities_equal_the_reference(device: &Device) {
     assert_close("log-probabilities", &values(got), &rows.collect::<Vec<_>>());
 }
 
-fn gradients_equal_the_reference(device: &Device) {
+/// Gradients of the whole batch in one pass, laid out by `economy`.
+pub(crate) fn gradients_equal_the_reference(device: &Device, economy: &Economy) {
     let known = Known::open();
-    let (_, gradients) = known.gradients(&known.model(device), &[known.samples.len()], ALL);
+    let (_, gradients) = known.gradients_within(&known.model(device), &[known.samples.len()], ALL, economy);
     let norms = known.answer["grad_norm_per_param_step0"].as_object().expect("norms by name");
     let scale = clip_scale(gradients.norm(), 1.0) as f32;
     let clipped: BTreeMap<&str, Vec<f32>> = gradients
@@ -330,7 +341,7 @@ macro_rules! on {
 
             #[test]
             fn golden_train_gradients_equal_the_reference() {
-                gradients_equal_the_reference(&$device);
+                gradients_equal_the_reference(&$device, &Economy::default());
             }
 
             #[test]

@@ -1,4 +1,4 @@
-//! `trainer sft` killed at random moments, again and again: what comes out is what an uninterrupted run gives.
+//! `trainer sft` and `trainer grpo` killed at random moments, again and again: what comes out is what an uninterrupted run gives.
 //!
 //! Three kills run with every test. Fifty, with a log of where each landed:
 //!
@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
@@ -58,15 +58,38 @@ fn kill(child: &mut Child, run: &Path, trained: bool) -> Place {
     }
 }
 
+/// A way to train.
+struct Way {
+    start: fn(&Bench, &str, &[&str]) -> Command,
+    resume: fn(&Bench, &str) -> Command,
+    changes: &'static [&'static str],
+}
+
+const SFT: Way = Way { start: Bench::sft, resume: Bench::resume, changes: &["train.batch=1"] };
+
+/// Responses of a step are sampled anew after a kill, and must be the same.
+const GRPO: Way = Way {
+    start: Bench::grpo,
+    resume: Bench::resume_grpo,
+    changes: &[
+        "train.prompts=2",
+        "train.mini_batch=1",
+        "filter.rounds=1",
+        "filter.low=-5.0",
+        "loss.kl_weight=0.1",
+    ],
+};
+
 /// Kills one run `times` times, resumes it to its end, and compares it with an uninterrupted one.
-fn killed_again_and_again(times: u32, steps: u64) -> BTreeMap<Place, u32> {
+fn killed_again_and_again(way: &Way, times: u32, steps: u64) -> BTreeMap<Place, u32> {
     let bench = Bench::new();
     let steps = format!("train.steps={steps}");
     let rows = format!("validation.rows={}", bench.path("rows.jsonl").display());
     let measured = [&rows, "validation.every=3", "validation.answers=1", "validation.max_new_tokens=4"];
-    let changes = [&steps, "save.every=1", "train.batch=1"].into_iter().chain(measured).collect::<Vec<_>>();
+    let changes = [&steps, "save.every=1"].into_iter().chain(measured).chain(way.changes.iter().copied());
+    let changes = changes.collect::<Vec<_>>();
     let started = Instant::now();
-    bench.succeed(&mut bench.sft("whole", &changes));
+    bench.succeed(&mut (way.start)(&bench, "whole", &changes));
     // Long enough for a few steps, short enough that no run gets far before it is killed.
     let reach = (started.elapsed().as_secs_f64() * 3.0 / f64::from(times)).clamp(0.1, 1.0);
 
@@ -74,9 +97,9 @@ fn killed_again_and_again(times: u32, steps: u64) -> BTreeMap<Place, u32> {
     for time in 0..times {
         let run = bench.path("killed");
         let mut command = if run.join("recipe.toml").exists() {
-            bench.resume("killed")
+            (way.resume)(&bench, "killed")
         } else {
-            bench.sft("killed", &changes)
+            (way.start)(&bench, "killed", &changes)
         };
         let mut child = command.stderr(Stdio::piped()).spawn().expect("the binary runs");
         let trained = until_it_trains(&mut child);
@@ -86,21 +109,36 @@ fn killed_again_and_again(times: u32, steps: u64) -> BTreeMap<Place, u32> {
         eprintln!("kill {} after {wait:.3} s of training landed in: {place:?}", time + 1);
         *landed.entry(place).or_default() += 1;
     }
-    bench.succeed(&mut bench.resume("killed"));
+    bench.succeed(&mut (way.resume)(&bench, "killed"));
     assert_same(&bench.outcome("killed"), &bench.outcome("whole"));
     landed
 }
 
 #[test]
 fn a_run_killed_three_times_ends_as_an_uninterrupted_one() {
-    let landed = killed_again_and_again(3, 12);
+    let landed = killed_again_and_again(&SFT, 3, 12);
+    assert_eq!(landed.values().sum::<u32>(), 3);
+}
+
+#[test]
+fn a_run_of_grpo_killed_three_times_ends_as_an_uninterrupted_one() {
+    let landed = killed_again_and_again(&GRPO, 3, 8);
     assert_eq!(landed.values().sum::<u32>(), 3);
 }
 
 #[test]
 #[ignore = "takes minutes; see the module's documentation"]
+fn fifty_kills_of_grpo() {
+    let landed = killed_again_and_again(&GRPO, 50, 60);
+    eprintln!("{landed:?}");
+    let of = |place| landed.get(&place).copied().unwrap_or(0);
+    assert!(of(Place::Step) + of(Place::Save) >= 40, "{landed:?}");
+}
+
+#[test]
+#[ignore = "takes minutes; see the module's documentation"]
 fn fifty_kills() {
-    let landed = killed_again_and_again(50, 120);
+    let landed = killed_again_and_again(&SFT, 50, 120);
     eprintln!("{landed:?}");
     let of = |place| landed.get(&place).copied().unwrap_or(0);
     assert!(of(Place::Step) + of(Place::Save) >= 40, "{landed:?}");

@@ -5,6 +5,8 @@
 //! the copy in this crate. Suites named `released_` need parts that are not copied, and are ignored unless asked for.
 
 #[cfg(test)]
+mod allocation;
+#[cfg(test)]
 mod arrows;
 #[cfg(test)]
 mod checkpoints;
@@ -13,13 +15,21 @@ mod commands;
 #[cfg(test)]
 mod data_commands;
 pub mod dataset;
+#[cfg(test)]
+mod economy;
 pub mod fixtures;
+#[cfg(test)]
+mod golden_grpo;
 #[cfg(test)]
 mod golden_model;
 #[cfg(test)]
 mod golden_processor;
 #[cfg(test)]
 mod golden_train;
+#[cfg(test)]
+mod grpo;
+#[cfg(test)]
+mod grpo_rewards;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
@@ -35,6 +45,17 @@ mod kernels;
 #[cfg(test)]
 mod kills;
 #[cfg(test)]
+mod lora;
+#[cfg(test)]
+mod memory;
+pub mod noise;
+#[cfg(test)]
+mod pack_commands;
+#[cfg(test)]
+mod pack_limits;
+#[cfg(test)]
+mod packs;
+#[cfg(test)]
 mod released_checkpoint;
 #[cfg(test)]
 mod released_tokenizer;
@@ -44,6 +65,8 @@ mod reward_released;
 mod reward_verify;
 #[cfg(test)]
 mod reward_wasm;
+#[cfg(test)]
+mod rollout;
 #[cfg(test)]
 mod runs;
 #[cfg(test)]
@@ -56,3 +79,8 @@ mod score;
 mod score_rules;
 #[cfg(test)]
 mod sft;
+
+/// Tests of memory ask the allocator.
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: allocation::Counting = allocation::Counting;

@@ -1,4 +1,4 @@
-//! Training runs of the built binary in folders of their own: what the tests of `trainer sft` share.
+//! Training runs of the built binary in folders of their own: what the tests of `trainer sft` and `trainer grpo` share.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -44,7 +44,7 @@ impl Bench {
             }
         }
         let bench = Self { folder };
-        std::fs::write(bench.path("rows.jsonl"), lines).expect("written");
+        std::fs::write(bench.path("rows.jsonl"), &lines).expect("written");
         let recipe = format!(
             "checkpoint = {:?}\nseed = 5\n\
              [data]\nrows = {:?}\nimages = {:?}\n\
@@ -61,12 +61,63 @@ impl Bench {
             tiny("images"),
         );
         std::fs::write(bench.path("recipe.toml"), recipe).expect("written");
+        // No answer of a random model is right, but some are nearer than others.
+        let nearer = |line: &str| {
+            let mut row: Value = serde_json::from_str(line).expect("JSON");
+            row["answer"] = "a stone near the other rail".into();
+            row["reward"] = "edit_ratio".into();
+            format!("{row}\n")
+        };
+        let graded: String = lines.lines().map(nearer).collect();
+        std::fs::write(bench.path("graded.jsonl"), graded).expect("written");
+        let grpo = format!(
+            "checkpoint = {:?}\nseed = 5\n\
+             [data]\nrows = {:?}\nimages = {:?}\n\
+             [rollout]\ngroup = 4\nmax_new_tokens = 6\nrows = 5\n\
+             [train]\nsteps = 4\nprompts = 3\nmini_batch = 3\nmicro_batch = 4\n\
+             [loss]\nkl_weight = 0.0\n\
+             [groups.merger]\nlearning_rate = 1e-4\n\
+             [groups.language]\nlearning_rate = 1e-4\n\
+             [groups.head]\nlearning_rate = 1e-4\n\
+             [save]\nevery = 2\n",
+            tiny("checkpoint"),
+            bench.path("graded.jsonl"),
+            tiny("images"),
+        );
+        std::fs::write(bench.path("grpo.toml"), grpo).expect("written");
         bench
     }
 
     /// A path in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// Changes the recipe's text.
+    fn edit(&self, change: impl FnOnce(&str) -> String) {
+        let path = self.path("recipe.toml");
+        let text = std::fs::read_to_string(&path).expect("the recipe");
+        std::fs::write(&path, change(&text)).expect("written");
+    }
+
+    /// Leaves the tower and the merger as they are.
+    pub fn freeze_the_tower(&self) {
+        self.edit(|text| {
+            let (head, rest) = text.split_once("[groups.vision]").expect("the tower");
+            let (_, tail) = rest.split_once("[groups.embeddings]").expect("a group after it");
+            format!("{head}[groups.embeddings]{tail}")
+        });
+    }
+
+    /// Trains adapters on maps of both the tower and the language model, and nothing else.
+    pub fn train_adapters(&self) {
+        self.edit(|text| {
+            let (head, rest) = text.split_once("[groups.").expect("groups");
+            let (_, tail) = rest.split_once("[save]").expect("a section after them");
+            let lora = "rank = 4\nalpha = 32.0\nlearning_rate = 1e-2\n\
+                targets = [\"layers.*\", \"attn.qkv\", \"mlp.2\"]\n";
+            format!("{head}[lora]\n{lora}[save]{tail}")
+        });
     }
 
     /// `trainer sft` of the recipe into the run `name`, with changes.
@@ -81,6 +132,24 @@ impl Bench {
     pub fn resume(&self, name: &str) -> Command {
         let mut command = trainer();
         command.args(["sft", "--resume", "--device", "cpu", "--out"]).arg(self.path(name));
+        command
+    }
+
+    /// `trainer grpo` of its recipe into the run `name`, with changes.
+    pub fn grpo(&self, name: &str, changes: &[&str]) -> Command {
+        let mut command = trainer();
+        command.arg("grpo").arg(self.path("grpo.toml")).arg("--out").arg(self.path(name));
+        command.args(changes.iter().flat_map(|change| ["--set", change])).args(["--device", "cpu"]);
+        // What the machine is set up with is not tested here.
+        command.env("NO_PROXY", "127.0.0.1").env_remove("OPENAI_API_KEY");
+        command
+    }
+
+    /// `trainer grpo --resume` of the run `name`.
+    pub fn resume_grpo(&self, name: &str) -> Command {
+        let mut command = trainer();
+        command.args(["grpo", "--resume", "--device", "cpu", "--out"]).arg(self.path(name));
+        command.env("NO_PROXY", "127.0.0.1").env_remove("OPENAI_API_KEY");
         command
     }
 
@@ -104,6 +173,9 @@ impl Bench {
             metrics(&run).into_iter().flat_map(|line| format!("{line}\n").into_bytes()).collect();
         all.insert("metrics".into(), timeless);
         all.insert("answers".into(), std::fs::read(run.join("answers.jsonl")).expect("answers.jsonl"));
+        if let Ok(rollouts) = std::fs::read(run.join("rollouts.jsonl")) {
+            all.insert("rollouts".into(), rollouts);
+        }
         all
     }
 }
@@ -116,6 +188,7 @@ pub fn metrics(run: &Path) -> Vec<Value> {
         let fields = value.as_object_mut().expect("an object");
         fields.remove("seconds");
         fields.remove("tokens_per_second");
+        fields.remove("rollout_tokens_per_second");
         fields.remove("peak_memory_bytes");
         value
     };

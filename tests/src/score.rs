@@ -179,6 +179,12 @@ fn a_killed_run_is_resumed_and_nothing_is_paid_twice() {
     let mut bytes = std::fs::read(bench.replies()).expect("replies");
     bytes.extend_from_slice(br#"{"key":"abc","repl"#);
     std::fs::write(bench.replies(), bytes).expect("written");
+    // What the dead process had sent is still being read: it must be held too, not answered to nobody.
+    let mut seen = usize::MAX;
+    while seen != server.log().len() {
+        seen = server.log().len();
+        std::thread::sleep(Duration::from_millis(300));
+    }
     holding.store(false, std::sync::atomic::Ordering::SeqCst);
 
     let said = run(&mut bench.judged(&server), 0);

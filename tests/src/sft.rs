@@ -113,6 +113,50 @@ fn a_full_disk_leaves_the_last_good_checkpoint_and_says_so() {
     assert_same(&bench.outcome("full"), &bench.outcome("whole"));
 }
 
+/// A user who may read but not write stands in for a disk that went read-only.
+#[test]
+#[cfg(unix)]
+fn a_disk_that_cannot_be_written_leaves_the_last_good_checkpoint_and_says_so() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    let bench = Bench::new();
+    let long = ["train.steps=4"];
+    bench.succeed(&mut bench.sft("whole", &long));
+    bench.succeed(&mut bench.sft("locked", &long));
+    // As if the run had been interrupted after its first checkpoint.
+    let checkpoints = bench.path("locked").join("checkpoints");
+    std::fs::remove_dir_all(checkpoints.join("step-00000004")).expect("the last checkpoint");
+    let first = checkpoints.join("step-00000002");
+    let resumed = bench.resume("locked");
+    let mut command = match run(Command::new("id").arg("-u")).stdout.as_slice() {
+        b"0\n" => {
+            // Nothing is forbidden to root: someone else runs the program, from where everyone may read it.
+            let public = bench.path("trainer");
+            std::fs::copy(resumed.get_program(), &public).expect("a copy of the program");
+            let mut command = Command::new(public);
+            command.uid(65534).gid(65534).args(resumed.get_args());
+            command
+        }
+        _ => resumed,
+    };
+    let mode = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("permissions")
+    };
+    mode(&bench.path(""), 0o755);
+    let journal = bench.path("locked").join("metrics.jsonl");
+    mode(&journal, 0o444);
+    assert_fails(&run(&mut command), 1, &["metrics.jsonl"]);
+    // Everything but the folder of checkpoints.
+    let all = run(Command::new("chmod").args(["-R", "a+rwX"]).arg(bench.path("locked")));
+    assert!(all.status.success());
+    mode(&checkpoints, 0o555);
+    let output = run(&mut command);
+    mode(&checkpoints, 0o755);
+    assert_fails(&output, 1, &["cannot be written", "last good checkpoint", &first.display().to_string()]);
+    bench.succeed(&mut bench.resume("locked"));
+    assert_same(&bench.outcome("locked"), &bench.outcome("whole"));
+}
+
 #[test]
 fn a_damaged_checkpoint_is_passed_over_for_the_one_before() {
     let bench = Bench::new();
@@ -280,33 +324,101 @@ fn an_export_holds_the_runs_weights_under_the_released_names_and_answers_rows() 
     }
 }
 
+/// What a step's layout is must not show beyond rounding, and a run of any layout is resumed bit for bit.
+#[test]
+fn layouts_train_alike_and_are_resumed_bit_for_bit() {
+    let bench = Bench::new();
+    let frozen = Bench::new();
+    frozen.freeze_the_tower();
+    let numbers = |bench: &Bench, name: &str| -> Vec<f64> {
+        metrics(&bench.path(name)).iter().map(|line| line["loss"].as_f64().expect("a loss")).collect()
+    };
+    let common = ["train.batch=4", "train.micro_batch=4", "train.steps=4"];
+    for (bench, more) in [
+        (&bench, &["memory.recompute_layers=true", "memory.chunk_mb=0.02"][..]),
+        (&bench, &["memory.layout=packed", "train.micro_tokens=260"]),
+        (&frozen, &["memory.features_mb=1.0", "memory.features_disk_mb=1.0"]),
+    ] {
+        let plain = format!("plain-{}", more.len() + more[0].len());
+        bench.succeed(&mut bench.sft(&plain, &common));
+        let name = more[0];
+        let changes: Vec<&str> = common.iter().chain(more).copied().collect();
+        bench.succeed(&mut bench.sft(name, &changes));
+        for (a, b) in numbers(bench, name).into_iter().zip(numbers(bench, &plain)) {
+            assert!((a - b).abs() <= 1e-4 * b.abs(), "{more:?}: {a} and {b}");
+        }
+        let want = bench.outcome(name);
+        std::fs::remove_dir_all(bench.path(name).join("checkpoints/step-00000004")).expect("removed");
+        bench.succeed(&mut bench.resume(name));
+        assert_same(&bench.outcome(name), &want);
+    }
+    let kept = std::fs::read_dir(frozen.path("memory.features_mb=1.0").join("features")).expect("the store");
+    assert!(kept.count() > 0, "features are on disk");
+    let refused = run(&mut bench.sft("refused", &["memory.features_mb=1.0"]));
+    assert_fails(&refused, 1, &["memory.features_mb", "trains the tower"]);
+}
+
+/// Factored moments learn as full ones do, take a fraction of their room, and are resumed bit for bit.
+#[test]
+fn factored_moments_learn_and_are_resumed_bit_for_bit() {
+    let bench = Bench::new();
+    let factored = ["optimizer.factored=true", "optimizer.beta1=0.0", "train.batch=6", "train.micro_batch=6"];
+    bench.succeed(&mut bench.sft("factored", &factored));
+    let loss: Vec<f64> =
+        metrics(&bench.path("factored")).iter().map(|line| line["loss"].as_f64().expect("a loss")).collect();
+    assert!(loss[5] < 0.9 * loss[0], "{loss:?}");
+    let last = bench.path("factored").join("checkpoints/last");
+    let size = |file: &str| std::fs::metadata(last.join(file)).expect(file).len();
+    assert!(size("moments.safetensors") < size("weights.safetensors") / 10);
+    let want = bench.outcome("factored");
+    std::fs::remove_dir_all(bench.path("factored").join("checkpoints/step-00000006")).expect("removed");
+    bench.succeed(&mut bench.resume("factored"));
+    assert_same(&bench.outcome("factored"), &want);
+}
+
 /// The plan of a recipe, from the outside: groups, memory by component, and whether it fits.
 #[test]
 fn a_plan_is_near_what_the_run_holds_and_refuses_what_cannot_fit() {
-    let bench = Bench::new();
-    let changes = ["--set", "train.steps=2", "--set", "train.batch=6", "--set", "train.micro_batch=6"];
-    let plan = |more: &[&str]| {
-        let mut command = trainer();
-        command.arg("plan").arg(bench.path("recipe.toml")).args(["--device", "cpu"]).args(changes).args(more);
-        run(&mut command)
-    };
-    let output = plan(&[]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = stdout(&output).to_owned();
+    let (full, lora) = (Bench::new(), Bench::new());
+    lora.train_adapters();
+    let packed = ["memory.layout=packed", "memory.recompute_layers=true", "memory.chunk_mb=0.1"];
+    for (bench, more) in [(&full, &[][..]), (&full, &packed), (&lora, &[]), (&lora, &packed)] {
+        let changes = ["train.steps=2", "train.batch=6", "train.micro_batch=6"];
+        let changes: Vec<&str> = changes.iter().chain(more).copied().collect();
+        let text = planned(bench, &changes);
+        let peak =
+            text.lines().find_map(|line| line.strip_prefix("peak")?.trim().strip_suffix(" MB")?.parse().ok());
+        let planned: f64 = peak.unwrap_or_else(|| panic!("no peak in\n{text}"));
+        let name = format!("run-{}", more.len());
+        bench.succeed(&mut bench.sft(&name, &changes));
+        let lines = std::fs::read_to_string(bench.path(&name).join("metrics.jsonl")).expect("metrics.jsonl");
+        let last: Value = serde_json::from_str(lines.lines().last().expect("a line")).expect("JSON");
+        let held = last["peak_memory_bytes"].as_f64().expect("known on Linux") / 1e6;
+        eprintln!("{more:?}: planned {planned} MB, held {held} MB");
+        assert!(
+            (planned - held).abs() <= 0.15 * held,
+            "{more:?}: planned {planned} MB, held {held} MB:\n{text}"
+        );
+    }
+    let text = planned(&full, &[]);
     for words in ["vision", "trained at 1e-4", "moments", "logits", "tokens a step", "s a step", "fits"] {
         assert!(text.contains(words), "`{words}` is not in\n{text}");
     }
-    let peak =
-        text.lines().find_map(|line| line.strip_prefix("peak")?.trim().strip_suffix(" MB")?.parse().ok());
-    let planned: f64 = peak.unwrap_or_else(|| panic!("no peak in\n{text}"));
-    bench.succeed(&mut bench.sft("run", &["train.steps=2", "train.batch=6", "train.micro_batch=6"]));
-    let lines = std::fs::read_to_string(bench.path("run").join("metrics.jsonl")).expect("metrics.jsonl");
-    let last: Value = serde_json::from_str(lines.lines().last().expect("a line")).expect("JSON");
-    let held = last["peak_memory_bytes"].as_f64().expect("known on Linux") / 1e6;
-    assert!((planned - held).abs() <= 0.15 * held, "planned {planned} MB, held {held} MB:\n{text}");
-    let small = plan(&["--memory", "0.001"]);
+    assert!(planned(&lora, &[]).contains("of rank 4 trained at 1e-2"));
+    let small = run(plan(&full, &[]).args(["--memory", "0.001"]));
     assert_eq!(small.status.code(), Some(1));
     assert!(stdout(&small).contains("does not fit") && stdout(&small).contains("train.micro_batch"));
+}
+
+fn plan(bench: &Bench, changes: &[&str]) -> Command {
+    let mut command = trainer();
+    command.arg("plan").arg(bench.path("recipe.toml")).args(["--device", "cpu"]);
+    command.args(changes.iter().flat_map(|change| ["--set", change]));
+    command
+}
+
+fn planned(bench: &Bench, changes: &[&str]) -> String {
+    stdout(&bench.succeed(&mut plan(bench, changes))).to_owned()
 }
 
 /// What a run holds must not grow with its steps. The first five hundred fill the allocator's pools.
