@@ -1,4 +1,6 @@
 //! `trainer sft`, `export` and `eval` as a user meets them: resumption, interruption, full disks, bad numbers, bad recipes.
+//!
+//! One module, since every case is a run of the same bench.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;

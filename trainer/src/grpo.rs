@@ -57,13 +57,14 @@ use update::{Batch, Kept, cast, narrowed};
 const EXAMPLES: &str = "\
 Examples:
   trainer grpo trainer/recipes/scenes-xs.toml --out runs/grpo-xs
-  trainer grpo trainer/recipes/scenes-xs.toml --set rollout.group=16 --out runs/sixteen
+  trainer grpo trainer/recipes/scenes-xs.toml --set rollout.group=16 --out runs/b
   trainer grpo --resume --out runs/grpo-xs
 
-The run folder holds recipe.toml (every value resolved), metrics.jsonl, rollouts.jsonl (every
-response with its reward), answers.jsonl, tensorboard/ and checkpoints/, where `last` and
-`best` are links; `trainer gallery RUN` makes a page of it. Ctrl-C finishes the step, saves,
-and says how to go on. Exit code 1 also when an alarm stopped the run.";
+The run folder holds recipe.toml (every value resolved), metrics.jsonl,
+rollouts.jsonl (every response with its reward), answers.jsonl, tensorboard/ and
+checkpoints/, where `last` and `best` are links; `trainer gallery RUN` makes a
+page of it. Ctrl-C finishes the step, saves, and says how to go on. Exit code 1
+also when an alarm stopped the run.";
 
 /// Group-relative policy optimisation with the hybrid reward.
 #[derive(Debug, Parser)]

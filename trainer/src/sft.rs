@@ -41,12 +41,12 @@ use crate::train::validation::{Validated, validate};
 const EXAMPLES: &str = "\
 Examples:
   trainer sft trainer/recipes/sft-scenes-xs.toml --out runs/xs
-  trainer sft trainer/recipes/sft-scenes-xs.toml --set train.steps=50 --out runs/short
+  trainer sft trainer/recipes/sft-scenes-xs.toml --set train.steps=50 --out runs/a
   trainer sft --resume --out runs/xs
 
-The run folder holds recipe.toml (every value resolved), metrics.jsonl, answers.jsonl,
-tensorboard/, report.html and checkpoints/, where `last` and `best` are links. Ctrl-C
-finishes the step, saves, and says how to go on.";
+The run folder holds recipe.toml (every value resolved), metrics.jsonl,
+answers.jsonl, tensorboard/, report.html and checkpoints/, where `last` and
+`best` are links. Ctrl-C finishes the step, saves, and says how to go on.";
 
 /// Supervised fine-tuning.
 #[derive(Debug, Parser)]

@@ -4,6 +4,8 @@
 //! operations. On a device that compiles WGSL the weight stays packed and kernels unpack it as they read; elsewhere it
 //! stays packed on the host ([`host`](crate::host)).
 
+mod launch;
+
 use std::sync::Arc;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -15,6 +17,7 @@ use crate::{
     Cache, Launches, Span, host, rms_norm, rms_norm_composed, rotate_append_composed, silu_mul,
     silu_mul_composed,
 };
+use launch::{few, gather, many};
 
 /// Rows of x up to which a product is a matter of reading the weight: the kernel for few rows takes no more.
 const FEW: usize = shaders::packed_matvec::MAX_ROWS as usize;
@@ -346,109 +349,4 @@ pub fn rotate_append_joined(
     let grid = shaders::mrope_append_joined::grid(&params);
     device.launch(&shaders::mrope_append_joined::KERNEL, &params, grid, &buffers, launches);
     (turned.tensor(), Cache { k: keys.tensor(), v: values.tensor() })
-}
-
-/// One launch for each part, for at most [`FEW`] rows; `y` is written, or added to.
-fn few(
-    device: &Wgsl,
-    x: Tensor<2>,
-    weight: &PackedMatrix,
-    norm: Option<(Tensor<1>, f64)>,
-    bias: Option<Tensor<1>>,
-    (y, added): (&Buffer, bool),
-    launches: &mut Launches,
-) {
-    let [rows, width] = x.dims();
-    let eps = norm.as_ref().map_or(0.0, |(_, eps)| *eps as f32);
-    let (normed, biased) = (norm.is_some(), bias.is_some());
-    // What is absent is a buffer that nobody reads; two bindings never name the same one.
-    let absent = || device.empty([1]);
-    let norm = norm.map_or_else(absent, |(norm, _)| Buffer::read(norm));
-    let bias = bias.map_or_else(absent, Buffer::read);
-    let x = Buffer::read(x);
-    let mut start = 0;
-    for part in &weight.parts {
-        let params = shaders::packed_matvec::Params {
-            rows: rows as u32,
-            width: width as u32,
-            out_rows: part.rows as u32,
-            first: part.first as u32,
-            out_width: weight.rows() as u32,
-            start,
-            per_word: weight.packing.per_word(),
-            row_words: weight.packing.row_words(width) as u32,
-            row_scales: weight.packing.scale_words(width) as u32,
-            tile: shaders::packed_matvec::tile(rows.max(1) as u32),
-            normed: normed.into(),
-            eps,
-            biased: biased.into(),
-            added: added.into(),
-        };
-        let [words, scales] = PackedMatrix::buffers(part);
-        let grid = if rows == 0 { [0, 1, 1] } else { shaders::packed_matvec::grid(&params) };
-        let buffers = [&x, &norm, &words, &scales, &bias, y];
-        device.launch(&shaders::packed_matvec::KERNEL, &params, grid, &buffers, launches);
-        start += part.rows as u32;
-    }
-}
-
-/// One launch for each part, for any number of rows.
-fn many(
-    device: &Wgsl,
-    x: Tensor<2>,
-    weight: &PackedMatrix,
-    bias: Option<Tensor<1>>,
-    y: &Buffer,
-    launches: &mut Launches,
-) {
-    let [rows, width] = x.dims();
-    let biased = bias.is_some();
-    let bias = bias.map_or_else(|| device.empty([1]), Buffer::read);
-    let x = Buffer::read(x);
-    let mut start = 0;
-    for part in &weight.parts {
-        let params = shaders::packed_matmul::Params {
-            rows: rows as u32,
-            width: width as u32,
-            out_rows: part.rows as u32,
-            first: part.first as u32,
-            out_width: weight.rows() as u32,
-            start,
-            per_word: weight.packing.per_word(),
-            row_words: weight.packing.row_words(width) as u32,
-            row_scales: weight.packing.scale_words(width) as u32,
-            biased: biased.into(),
-        };
-        let [words, scales] = PackedMatrix::buffers(part);
-        let grid = shaders::packed_matmul::grid(&params);
-        let buffers = [&x, &words, &scales, &bias, y];
-        device.launch(&shaders::packed_matmul::KERNEL, &params, grid, &buffers, launches);
-        start += part.rows as u32;
-    }
-}
-
-/// One launch for each part of the table.
-fn gather(device: &Wgsl, ids: Tensor<1, Int>, table: &PackedMatrix, launches: &mut Launches) -> Tensor<2> {
-    let [rows] = ids.dims();
-    let width = table.width;
-    let ids = Buffer::read_ids(ids);
-    let y = device.empty([rows, width]);
-    let mut start = 0;
-    for part in &table.parts {
-        let params = shaders::packed_gather::Params {
-            rows: rows as u32,
-            width: width as u32,
-            start,
-            first: part.first as u32,
-            part_rows: part.rows as u32,
-            per_word: table.packing.per_word(),
-            row_words: table.packing.row_words(width) as u32,
-            row_scales: table.packing.scale_words(width) as u32,
-        };
-        let [words, scales] = PackedMatrix::buffers(part);
-        let grid = shaders::packed_gather::grid(&params);
-        device.launch(&shaders::packed_gather::KERNEL, &params, grid, &[&ids, &words, &scales, &y], launches);
-        start += part.rows as u32;
-    }
-    y.tensor()
 }

@@ -1,6 +1,7 @@
 //! A run of GRPO as one TOML file. Batches count prompts; the defaults are EasyR1's.
 //!
 //! What a run has in common with supervised fine-tuning has the same names and meanings as there ([`crate::train::recipe`]).
+//! One file, since it is one format: settings, their defaults and what is refused of each.
 
 use std::path::{Path, PathBuf};
 
