@@ -110,9 +110,18 @@ struct Look {
     /// How many wordings of a question are used, 1 to 5
     #[arg(long, value_name = "N", default_value_t = Settings::default().wordings)]
     wordings: u8,
+    /// A: pixels of a grid's cell, about: 28 is what a token of the model sees
+    #[arg(long, value_name = "PX", default_value_t = Settings::default().cell)]
+    cell: u8,
     /// A: number of objects
     #[arg(long, value_name = "N", default_value = "3-10", value_parser = range)]
     objects: Ends,
+    /// A: percentage of scenes with as many objects as --crowd says instead
+    #[arg(long, value_name = "PERCENT", default_value_t = Settings::default().crowded)]
+    crowded: u8,
+    /// A: number of objects of a crowded scene
+    #[arg(long, value_name = "N", default_value = "7-12", value_parser = range)]
+    crowd: Ends,
     /// A: how many colours are used, 1 to 6
     #[arg(long, value_name = "N", default_value_t = Settings::default().colors)]
     colors: u8,
@@ -187,7 +196,10 @@ impl Look {
             clutter: self.clutter,
             noise: self.noise,
             wordings: self.wordings,
+            cell: self.cell,
             objects: self.objects.bytes(),
+            crowded: self.crowded,
+            crowd: self.crowd.bytes(),
             colors: self.colors,
             shapes: self.shapes,
             relations: self.relations,

@@ -198,9 +198,10 @@ impl Count {
     /// Number of wordings of the question.
     pub const WORDINGS: u8 = 5;
 
-    /// The grid of a picture: cells of about 24 pixels, 3 to 9 columns and rows.
-    pub fn grid(width: u16, height: u16) -> (u8, u8) {
-        let cells = |side: u16| ((u32::from(side) + 12) / 24).clamp(3, 9) as u8;
+    /// The grid of a picture: cells of about `cell` pixels, 3 to 9 columns and rows.
+    pub fn grid(width: u16, height: u16, cell: u8) -> (u8, u8) {
+        let cell = u32::from(cell.max(1));
+        let cells = |side: u16| ((u32::from(side) + cell / 2) / cell).clamp(3, 9) as u8;
         (cells(width), cells(height))
     }
 

@@ -15,7 +15,7 @@ const HELD_OUT_SHARE: u8 = 40;
 
 /// A scene, or none where the draws left no pair or no question; the caller draws again.
 pub(crate) fn make(settings: &Settings, frame: Frame, draws: &mut Draws) -> Option<Count> {
-    let (columns, rows) = Count::grid(frame.width, frame.height);
+    let (columns, rows) = Count::grid(frame.width, frame.height, settings.cell);
     let objects = objects(settings, columns, rows, draws)?;
     let mut scene = Count { frame, columns, rows, objects, question: CountQuestion::default() };
     let related = draws.percent(settings.relations);
@@ -58,7 +58,9 @@ fn questions(
 
 /// Objects in cells of their own, from a palette of this scene: few colours and shapes make large answers possible.
 fn objects(settings: &Settings, columns: u8, rows: u8, draws: &mut Draws) -> Option<Vec<Object>> {
-    let [low, high] = settings.objects;
+    // Without a share of crowded scenes nothing is drawn for it: such settings give the scenes they always gave.
+    let crowded = settings.crowded > 0 && draws.percent(settings.crowded);
+    let [low, high] = if crowded { settings.crowd } else { settings.objects };
     let cells: Vec<(u8, u8)> = (1..=rows).flat_map(|y| (1..=columns).map(move |x| (x, y))).collect();
     let n: u8 = draws.between(low, high);
     let cells = draws.some(&cells, n.into());

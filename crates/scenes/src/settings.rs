@@ -74,8 +74,14 @@ pub struct Settings {
     pub noise: u8,
     /// How many of the wordings of a question may be used, from the first.
     pub wordings: u8,
+    /// A: about how many pixels a cell of the grid is wide and high.
+    pub cell: u8,
     /// A: fewest and most objects.
     pub objects: [u8; 2],
+    /// A: percentage of scenes with as many objects as `crowd` says instead.
+    pub crowded: u8,
+    /// A: fewest and most objects of a crowded scene.
+    pub crowd: [u8; 2],
     /// A: how many of the colours are used, from the first.
     pub colors: u8,
     /// A: how many of the shapes are used, from the first.
@@ -104,7 +110,10 @@ impl Default for Settings {
             clutter: 0,
             noise: 0,
             wordings: Count::WORDINGS,
+            cell: 24,
             objects: [3, 10],
+            crowded: 0,
+            crowd: [7, 12],
             colors: Color::ALL.len() as u8,
             shapes: Shape::ALL.len() as u8,
             relations: 40,
@@ -160,8 +169,14 @@ impl Settings {
         range("sides", self.sides, Frame::SIDES)?;
         range("noise", [0, self.noise.into()], [0, Frame::MAX_NOISE.into()])?;
         range("wordings", [1, self.wordings.into()], [1, Count::WORDINGS.into()])?;
-        let (columns, rows) = Count::grid(self.sides[0], self.sides[0]);
-        range("objects", wide(self.objects), [1, u16::from(columns) * u16::from(rows)])?;
+        range("cell", [self.cell.into(), self.cell.into()], [16, 64])?;
+        let (columns, rows) = Count::grid(self.sides[0], self.sides[0], self.cell);
+        let cells = u16::from(columns) * u16::from(rows);
+        range("objects", wide(self.objects), [1, cells])?;
+        range("crowded", [0, self.crowded.into()], [0, 100])?;
+        if self.crowded > 0 {
+            range("crowd", wide(self.crowd), [1, cells])?;
+        }
         range("colors", [1, self.colors.into()], [1, Color::ALL.len() as u16])?;
         range("shapes", [1, self.shapes.into()], [1, Shape::ALL.len() as u16])?;
         range("relations", [0, self.relations.into()], [0, 100])?;

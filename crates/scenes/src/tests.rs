@@ -82,6 +82,30 @@ fn a_second_counter_agrees_with_every_count() {
     }
 }
 
+/// With cells of 28 pixels a cell is what one token of the model sees; a share of the scenes may be crowded.
+#[test]
+fn cells_have_the_size_asked_for_and_some_scenes_are_crowded() {
+    let settings = Settings {
+        sides: [140, 140],
+        square: true,
+        cell: 28,
+        objects: [3, 6],
+        crowded: 10,
+        crowd: [7, 12],
+        ..of_task(Task::A)
+    };
+    let mut crowded = 0;
+    for scene in scenes(&settings, 1, 1000) {
+        let json = shown(&scene);
+        assert_eq!((number(&json["columns"]), number(&json["rows"])), (5, 5));
+        let objects = json["objects"].as_array().expect("objects").len();
+        assert!((3..=12).contains(&objects), "{objects}");
+        crowded += usize::from(objects > 6);
+    }
+    // 100 are expected, with a deviation of 9.5.
+    assert!((60..140).contains(&crowded), "{crowded} of 1000");
+}
+
 #[test]
 fn a_second_reader_agrees_with_every_sum_chart_clock_and_throw() {
     let settings = Settings { tasks: vec![Task::B, Task::D], ..Settings::default() };
@@ -328,6 +352,9 @@ fn settings_without_scenes_are_refused_by_name() {
     };
     assert!(refused(&|s| s.objects = [5, 4]).contains("`objects`"));
     assert!(refused(&|s| s.objects = [3, 26]).contains("within 1 to 25"));
+    assert!(refused(&|s| (s.cell, s.objects) = (28, [3, 17])).contains("within 1 to 16"));
+    assert!(refused(&|s| s.cell = 7).contains("`cell`"));
+    assert!(refused(&|s| (s.crowded, s.crowd) = (5, [7, 40])).contains("`crowd`"));
     assert!(refused(&|s| s.sides = [20, 112]).contains("`sides`"));
     assert!(refused(&|s| s.tasks.clear()).contains("`tasks`"));
     assert!(refused(&|s| s.show_held_out = true).contains("held out"));
