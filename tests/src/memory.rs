@@ -4,11 +4,11 @@ use std::path::Path;
 
 use burn::tensor::{DType, Device, Distribution, Tensor};
 use serde_json::json;
-use wethink_kernels::{Launches, SCORES_AT_ONCE, attention_sequences};
+use wethink_kernels::{Launches, SCORES_AT_ONCE, attention_sequences, attention_sequences_composed};
 use wethink_model::{Config, Loader, Model, Prompt, expected_tensors};
 use wethink_trainer::train::gradients::{Gradients, scalar};
 use wethink_trainer::train::loss::{Loss, loss};
-use wethink_trainer::train::memory::{Memory, Shapes, memory};
+use wethink_trainer::train::memory::{Arithmetic, Memory, Shapes, memory};
 use wethink_trainer::train::recipe::Recipe;
 
 use crate::allocation::most_held;
@@ -95,7 +95,7 @@ fn step(config: &Config, recipe: &Recipe, lengths: &[usize], targets: usize) -> 
         targets: (targets * lengths.len()) as u64,
         grids: Vec::new(),
     };
-    (most as f64, memory(config, recipe, &shapes, 4, false))
+    (most as f64, memory(config, recipe, &shapes, Arithmetic::Cpu, false))
 }
 
 /// Measures a step and compares it with what is computed; returns megabytes.
@@ -114,7 +114,8 @@ fn layers_computed_again_leave_one_layer_in_memory() {
         let kept = compared("kept", &config, trained, &[320, 300], 20);
         let chunks = format!("{trained}[memory]\nchunk_mb = 0.1\n");
         let chunks = compared("kept, in chunks", &config, &chunks, &[320, 300], 20);
-        assert!(chunks < 0.5 * kept, "{kept} and {chunks} MB");
+        // Attention on the CPU holds no matrix that chunks could make smaller.
+        assert!((chunks - kept).abs() < 0.02 * kept, "{kept} and {chunks} MB");
         let again = format!("{trained}[memory]\nrecompute_layers = true\n");
         let again = compared("again", &config, &again, &[320, 300], 20);
         // One layer of six.
@@ -147,19 +148,20 @@ fn logits_go_in_chunks() {
     assert!(chunks < 0.35 * whole, "{whole} and {chunks} MB");
 }
 
-/// The op alone: what the backward pass of one attention holds.
+/// The op alone: what the backward pass of one attention holds, composed as on a GPU, and on the CPU.
 #[test]
 fn attention_holds_no_square_of_its_length() {
-    let held = |width: usize, scores: usize| {
+    type Attend = fn(Tensor<4>, Tensor<4>, Tensor<4>, Option<&[usize]>, usize, &mut Launches) -> Tensor<3>;
+    let held_by = |attend: Attend, width: usize, scores: usize| {
         let random = |heads: usize| {
             let x = Tensor::<4>::random([1, width, heads, 16], Distribution::Default, &Device::flex());
             x.autodiff().require_grad()
         };
         let (q, k, v) = (random(4), random(2), random(2));
-        let (_, most) =
-            most_held(|| attention_sequences(q, k, v, None, scores, &mut Launches::new()).sum().backward());
+        let (_, most) = most_held(|| attend(q, k, v, None, scores, &mut Launches::new()).sum().backward());
         most as f64 / 1e6
     };
+    let held = |width, scores| held_by(attention_sequences_composed, width, scores);
     held(64, SCORES_AT_ONCE);
     let (whole, twice) = (held(512, SCORES_AT_ONCE), held(1024, SCORES_AT_ONCE));
     let square = |width: f64| 4.0 * 4.0 * width * width / 1e6;
@@ -172,6 +174,9 @@ fn attention_holds_no_square_of_its_length() {
     let (chunks, of_twice) = (held(512, 1 << 18), held(1024, 1 << 18));
     eprintln!("in chunks: {chunks:.2} MB of 512, {of_twice:.2} MB of 1024");
     assert!(of_twice < 2.0 * chunks && of_twice < 0.2 * twice, "{chunks} and {of_twice} MB");
+    let [on_cpu, twice_on_cpu] = [512, 1024].map(|width| held_by(attention_sequences, width, SCORES_AT_ONCE));
+    eprintln!("on the CPU: {on_cpu:.2} MB of 512, {twice_on_cpu:.2} MB of 1024");
+    assert!(twice_on_cpu < 2.5 * on_cpu && twice_on_cpu < of_twice, "{on_cpu} and {twice_on_cpu} MB");
 }
 
 /// What the recipes shipped for large models need, on paper: the 7B shape with adapters within a device of 80 GB.
@@ -183,7 +188,9 @@ fn adapters_of_the_released_shape_fit_where_full_training_does_not() {
         "intermediate_size": 18944, "num_hidden_layers": 28});
     let config = Config::from_json(&text.to_string()).expect("the released shape");
     let shapes = Shapes { lengths: vec![4096, 4096], targets: 4000, grids: vec![[1, 36, 36]; 2] };
-    let of = |recipe: &Recipe| memory(&config, recipe, &shapes, 2, true).total() as f64 / 1e9;
+    let of = |recipe: &Recipe| {
+        memory(&config, recipe, &shapes, Arithmetic::Composed(2), true).total() as f64 / 1e9
+    };
     let full = recipe("[groups.language]\nlearning_rate = 1.0\n[groups.embeddings]\nlearning_rate = 1.0\n");
     let kept = Recipe { memory: full.memory, ..lora.clone() };
     let (lora, kept, full) = (of(&lora), of(&kept), of(&full));

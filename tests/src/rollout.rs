@@ -113,7 +113,7 @@ fn prompts_are_computed_once_and_rows_are_never_left_waiting() {
     assert_eq!(counts.pictures, pictures, "and so are its pictures");
     let with_pictures = requests.iter().filter(|request| !request.prompt.grids.is_empty()).count();
     let depth = model.config().vision.depth;
-    assert_eq!(launches.of("rotate_qkv_composed") as usize, with_pictures * depth);
+    assert_eq!(launches.of("rotate_qkv_cpu") as usize, with_pictures * depth);
     assert_eq!(counts.tokens, all.iter().map(|sequence| sequence.ids.len()).sum::<usize>());
     // Batches that start and end together take as many steps as their longest; the first token costs none.
     let lengths: Vec<usize> = all.iter().map(|sequence| sequence.ids.len() - 1).collect();

@@ -5,7 +5,10 @@ use pollster::block_on;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use wethink_data::Row;
-use wethink_model::{FinishReason, Generation, Launches, Model, Options, Prompt, Row as Address, Sampling};
+use wethink_model::{
+    FinishReason, Generation, Launches, Model, Options, Prompt, Request, Rollout, Row as Address, Sampling,
+    Sequence,
+};
 use wethink_processor::{Encoded, Processor};
 use wethink_reward::{Decision, Record, Response, RewardMap, verify};
 
@@ -35,6 +38,18 @@ pub struct Answer {
     pub response: String,
     /// The truth.
     pub truth: String,
+    /// What became of responses drawn at random beside this one, if any were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sampled: Option<Sampled>,
+}
+
+/// Responses drawn at random to one row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Sampled {
+    /// How many.
+    pub drawn: u32,
+    /// How many of them the rule accepts.
+    pub accepted: u32,
 }
 
 /// How rows are answered.
@@ -73,55 +88,108 @@ impl Asker<'_> {
         Ok(answers)
     }
 
-    fn part(&self, rows: &Rows, indices: &[usize]) -> Result<Vec<Answer>> {
-        let encoded: Vec<Encoded> = indices
-            .iter()
-            .map(|&index| {
-                let pictures = rows.pictures(index)?;
-                self.processor
-                    .process(&rows.messages(index), &pictures, &self.options)
-                    .with_context(|| rows.place(index))
-            })
-            .collect::<Result<_>>()?;
-        let prompts: Vec<Prompt> = encoded
-            .iter()
-            .map(|e| Prompt {
-                ids: &e.ids,
-                positions: &e.positions,
-                patches: &e.pixel_values,
-                grids: &e.grids,
-            })
-            .collect();
-        let addresses: Vec<Address> =
-            indices.iter().map(|&index| Address { prompt: index as u32, sample: 0 }).collect();
-        let longest = prompts.iter().map(|prompt| prompt.ids.len()).max().unwrap_or(0);
-        let mut cache = self.model.cache(prompts.len(), longest + self.max_new_tokens);
-        let mut launches = Launches::new();
-        let options = Options {
-            sampling: Sampling::default(),
+    /// Draws `samples` responses to each of the rows at this temperature, whatever else the sampling could filter left out,
+    /// and counts those that the rule accepts. `done` is told the number of rows, as in [`Asker::answer`].
+    pub fn sample(
+        &self,
+        rows: &Rows,
+        indices: &[usize],
+        samples: u32,
+        temperature: f64,
+        done: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Vec<Sampled>> {
+        let mut counts = Vec::with_capacity(indices.len());
+        for part in indices.chunks(self.batch.max(1)) {
+            let encoded = self.encode(rows, part)?;
+            let requests: Vec<Request> = encoded
+                .iter()
+                .zip(part)
+                .map(|(encoded, &index)| Request { prompt: prompt(encoded), key: index as u32, samples })
+                .collect();
+            let sampling = Sampling { temperature, ..Sampling::default() };
+            let mut launches = Launches::new();
+            let at_once = part.len() * samples as usize;
+            let mut rollout =
+                Rollout::new(self.model, &requests, at_once, self.generating(sampling), None, &mut launches)?;
+            let mut accepted = vec![0; part.len()];
+            while let Some(ended) = block_on(rollout.next())? {
+                for Sequence { request, ids, .. } in ended {
+                    let index = part[request];
+                    let text = self.text(&ids)?;
+                    let answer =
+                        judge(rows.row(index), text, self.rewards).with_context(|| rows.place(index))?;
+                    accepted[request] += u32::from(answer.accepted);
+                }
+            }
+            counts.extend(accepted.into_iter().map(|accepted| Sampled { drawn: samples, accepted }));
+            if !done(counts.len()) {
+                break;
+            }
+        }
+        Ok(counts)
+    }
+
+    fn encode(&self, rows: &Rows, indices: &[usize]) -> Result<Vec<Encoded>> {
+        let encode = |&index: &usize| {
+            let pictures = rows.pictures(index)?;
+            self.processor
+                .process(&rows.messages(index), &pictures, &self.options)
+                .with_context(|| rows.place(index))
+        };
+        indices.iter().map(encode).collect()
+    }
+
+    fn generating(&self, sampling: Sampling) -> Options {
+        Options {
+            sampling,
             max_new_tokens: self.max_new_tokens,
             min_new_tokens: 0,
             stop_ids: self.stop_ids.to_vec(),
             stop_strings: Vec::new(),
             seed: 0,
             step: 0,
+        }
+    }
+
+    /// What ids say, without the one that ended them.
+    fn text(&self, ids: &[u32]) -> Result<String> {
+        let spoken = match ids {
+            [before @ .., last] if self.stop_ids.contains(last) => before,
+            _ => ids,
         };
+        Ok(self.processor.tokenizer.decode(spoken, false)?)
+    }
+
+    fn part(&self, rows: &Rows, indices: &[usize]) -> Result<Vec<Answer>> {
+        let encoded = self.encode(rows, indices)?;
+        let prompts: Vec<Prompt> = encoded.iter().map(prompt).collect();
+        let addresses: Vec<Address> =
+            indices.iter().map(|&index| Address { prompt: index as u32, sample: 0 }).collect();
+        let longest = prompts.iter().map(|prompt| prompt.ids.len()).max().unwrap_or(0);
+        let mut cache = self.model.cache(prompts.len(), longest + self.max_new_tokens);
+        let mut launches = Launches::new();
+        let options = self.generating(Sampling::default());
         let mut generation =
             Generation::new(self.model, &prompts, &addresses, &mut cache, options, None, &mut launches)?;
         while block_on(generation.next())?.is_some() {}
         let answers = indices.iter().enumerate().map(|(place, &index)| {
             let ids = generation.ids(place);
-            let spoken = match ids {
-                [before @ .., last] if self.stop_ids.contains(last) => before,
-                _ => ids,
-            };
-            let text = self.processor.tokenizer.decode(spoken, false)?;
+            let text = self.text(ids)?;
             let truncated = generation.finish_reason(place) == FinishReason::Length;
             judge(rows.row(index), text, self.rewards)
                 .map(|answer| Answer { row: index, truncated, tokens: ids.len(), ..answer })
                 .with_context(|| rows.place(index))
         });
         answers.collect()
+    }
+}
+
+fn prompt(encoded: &Encoded) -> Prompt<'_> {
+    Prompt {
+        ids: &encoded.ids,
+        positions: &encoded.positions,
+        patches: &encoded.pixel_values,
+        grids: &encoded.grids,
     }
 }
 
@@ -151,5 +219,6 @@ fn judge(row: &Row, response: String, rewards: &RewardMap) -> Result<Answer> {
         tokens: 0,
         truth: row.truth(),
         response,
+        sampled: None,
     })
 }

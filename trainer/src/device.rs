@@ -8,6 +8,8 @@ use burn::tensor::wgpu::WgpuBackend;
 use burn::tensor::{DType, Device, DeviceKind};
 use clap::ValueEnum;
 
+use crate::train::memory::Arithmetic;
+
 /// `--device`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceArg {
@@ -49,6 +51,9 @@ pub enum DtypeArg {
     Bf16,
 }
 
+/// What the CPU is called.
+const CPU: &str = "cpu";
+
 /// A device, ready for tensors, with the type the model computes in.
 #[derive(Debug, Clone)]
 pub struct Opened {
@@ -58,6 +63,17 @@ pub struct Opened {
     pub dtype: DType,
     /// What it is, for people.
     pub name: String,
+}
+
+impl Opened {
+    /// How the model's operations run here.
+    pub fn arithmetic(&self) -> Arithmetic {
+        match self.dtype {
+            DType::BF16 => Arithmetic::Composed(2),
+            _ if self.name == CPU => Arithmetic::Cpu,
+            _ => Arithmetic::Composed(4),
+        }
+    }
 }
 
 impl fmt::Display for Opened {
@@ -84,7 +100,7 @@ pub fn open(device: DeviceArg, dtype: Option<DtypeArg>) -> Result<Opened> {
 }
 
 fn cpu() -> Opened {
-    Opened { device: Device::flex(), dtype: DType::F32, name: "cpu".into() }
+    Opened { device: Device::flex(), dtype: DType::F32, name: CPU.into() }
 }
 
 /// The best that works. What does not work is no error here: the CPU always does.

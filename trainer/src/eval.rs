@@ -12,7 +12,7 @@ use clap::Parser;
 use serde_json::Value;
 use wethink_reward::RewardMap;
 
-use crate::answers::{Answer, Asker};
+use crate::answers::{Answer, Asker, Sampled};
 use crate::device::{self, DeviceArg, DtypeArg};
 use crate::folder::{Folder, write_whole};
 use crate::interrupt::interrupt;
@@ -59,6 +59,12 @@ pub struct Args {
     /// Rows generated at once
     #[arg(long, value_name = "N", default_value_t = 8)]
     batch: usize,
+    /// Responses drawn at random besides, of which the table shows the mean and how often one of them is right (pass@K)
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    samples: u32,
+    /// Divides the logits of responses drawn at random
+    #[arg(long, value_name = "T", default_value_t = 1.0)]
+    temperature: f64,
     /// Tokens of an answer at most
     #[arg(long, value_name = "N", default_value_t = 1000)]
     max_new_tokens: usize,
@@ -104,11 +110,25 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     };
     let stop = interrupt()?;
     let bar = progress::rows("answering", indices.len() as u64);
-    let answers = asker.answer(&rows, &indices, &mut |done| {
+    let mut answers = asker.answer(&rows, &indices, &mut |done| {
         bar.at(done as u64);
         !stop.load(Ordering::Relaxed)
     })?;
     bar.finish();
+    if args.samples > 0 {
+        let bar = progress::rows("sampling", answers.len() as u64);
+        let drawn =
+            asker.sample(&rows, &indices[..answers.len()], args.samples, args.temperature, &mut |done| {
+                bar.at(done as u64);
+                !stop.load(Ordering::Relaxed)
+            })?;
+        bar.finish();
+        // What was interrupted is left out whole: a file holds one kind of row.
+        answers.truncate(drawn.len());
+        for (answer, drawn) in answers.iter_mut().zip(drawn) {
+            answer.sampled = Some(drawn);
+        }
+    }
     let mut lines = Vec::new();
     for answer in &answers {
         serde_json::to_writer(&mut lines, answer)?;
@@ -118,6 +138,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
     let mut out = std::io::stdout().lock();
     write!(out, "{}", table(&answers))?;
+    if args.samples > 0 {
+        writeln!(out, "{}", drawn_at_random(&answers, args.samples))?;
+    }
     if let Some(other) = other {
         writeln!(out, "{}", comparison(&answers, &other))?;
     }
@@ -171,6 +194,19 @@ fn table(answers: &[Answer]) -> String {
     text
 }
 
+/// The share of responses drawn at random that were accepted, and of rows with one of them.
+fn drawn_at_random(answers: &[Answer], samples: u32) -> String {
+    let sampled: Vec<Sampled> = answers.iter().filter_map(|answer| answer.sampled).collect();
+    let rows = sampled.len().max(1) as f64;
+    let mean = sampled.iter().map(|s| f64::from(s.accepted) / f64::from(s.drawn.max(1))).sum::<f64>() / rows;
+    let any = sampled.iter().filter(|s| s.accepted > 0).count() as f64 / rows;
+    format!(
+        "{samples} drawn at random a row: pass@1 {:.1} %, pass@{samples} {:.1} %",
+        100.0 * mean,
+        100.0 * any
+    )
+}
+
 /// How two evaluations differ on the rows that both hold.
 fn comparison(answers: &[Answer], other: &BTreeMap<usize, bool>) -> String {
     let pairs: Vec<(bool, bool)> =
@@ -201,7 +237,20 @@ mod tests {
             tokens: 3,
             response: String::new(),
             truth: String::new(),
+            sampled: None,
         }
+    }
+
+    #[test]
+    fn responses_drawn_at_random_give_a_mean_and_a_best() {
+        let accepted = [0, 1, 8, 3].into_iter().enumerate();
+        let answers: Vec<_> = accepted
+            .map(|(row, accepted)| Answer {
+                sampled: Some(Sampled { drawn: 8, accepted }),
+                ..answer(row, "", false)
+            })
+            .collect();
+        assert_eq!(drawn_at_random(&answers, 8), "8 drawn at random a row: pass@1 37.5 %, pass@8 75.0 %");
     }
 
     #[test]

@@ -93,10 +93,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if fitting.is_empty() {
         bail!("every one of {count} rows is longer than data.max_tokens, {}", recipe.data.max_tokens);
     }
-    let value = if opened.dtype == DType::F32 { 4 } else { 2 };
+    let arithmetic = opened.arithmetic();
     let shapes = shapes(&fitting, &recipe);
     let several = shapes.len() > fitting.len().div_ceil(recipe.train.batch);
-    let largest = shapes.iter().map(|shapes| memory(&config, &recipe, shapes, value, several));
+    let largest = shapes.iter().map(|shapes| memory(&config, &recipe, shapes, arithmetic, several));
     let batch = recipe.train.batch as f64;
     let a_batch = |of: fn(&Size) -> usize| {
         batch * fitting.iter().map(|size| of(size)).sum::<usize>() as f64 / fitting.len() as f64

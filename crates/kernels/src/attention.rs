@@ -8,7 +8,7 @@ use wethink_shaders as shaders;
 
 use crate::pointwise::{downcast, upcast};
 use crate::wgsl::{Buffer, Wgsl};
-use crate::{Cache, Launches, Segments, Span};
+use crate::{Cache, Launches, Segments, Span, cpu};
 
 /// Scores held at once by a composed body, in values: 64 MiB of float32.
 const SCORES: usize = 1 << 24;
@@ -25,7 +25,11 @@ pub fn attention_causal(q: Tensor<4>, cache: &Cache, span: &Span, launches: &mut
     let [_, width, _, dim] = q.dims();
     let tracked = cache.k.is_autodiff() || cache.v.is_autodiff();
     match Wgsl::of(&q).filter(|_| !tracked && dim <= MAX_HEAD && dim.is_multiple_of(2)) {
-        None => attention_causal_composed(q, cache, span, launches),
+        None if tracked || q.is_autodiff() => attention_causal_composed(q, cache, span, launches),
+        None => match cpu::cached(&q, cache, span) {
+            Some(attended) => launches.counted("attention_cpu", attended),
+            None => attention_causal_composed(q, cache, span, launches),
+        },
         Some(device) if width == 1 => decode(&device, q, cache, span, launches),
         Some(device) => prefill(&device, q, cache, span, launches),
     }
@@ -133,7 +137,10 @@ pub fn attention_segments(qkv: Tensor<4>, segments: &Segments, launches: &mut La
     let [patches, _, heads, dim] = qkv.dims();
     assert_eq!(segments.lengths().iter().sum::<usize>(), patches, "the segments cover the patches");
     let Some(device) = Wgsl::of(&qkv).filter(|_| dim <= MAX_HEAD && dim.is_multiple_of(2)) else {
-        return attention_segments_composed(qkv, segments, launches);
+        return match cpu::segments(&qkv, segments) {
+            Some(attended) => launches.counted("attention_cpu", attended),
+            None => attention_segments_composed(qkv, segments, launches),
+        };
     };
     let params = shaders::attention_vision::Params {
         segments: segments.lengths().len() as u32,

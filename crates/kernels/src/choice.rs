@@ -3,9 +3,9 @@
 use burn::tensor::{DType, Int, Tensor, TensorData, activation::log_softmax};
 use wethink_shaders as shaders;
 
-use crate::Launches;
 use crate::pointwise::upcast;
 use crate::wgsl::{Buffer, Wgsl};
+use crate::{Launches, cpu};
 
 /// Index of the largest logit of each row, the lowest of equals: `[N, V]` to `[N]`. Two ids are never chosen.
 ///
@@ -90,7 +90,10 @@ pub fn logprobs(
     launches: &mut Launches,
 ) -> Tensor<1> {
     let Some(device) = Wgsl::of(&logits) else {
-        return logprobs_composed(logits, ids, temperature, launches);
+        return match cpu::logprobs(&logits, &ids, temperature) {
+            Some(chosen) => launches.counted("logprobs_cpu", chosen),
+            None => logprobs_composed(logits, ids, temperature, launches),
+        };
     };
     let [rows, vocab] = logits.dims();
     let params = shaders::logprob_gather::Params {

@@ -147,7 +147,7 @@ fn floats(x: Tensor<2>) -> Vec<f32> {
 }
 
 /// What a device of the host gives at once; others are waited for, where waiting is possible.
-fn read<E: std::fmt::Debug>(future: impl Future<Output = Result<TensorData, E>>) -> TensorData {
+pub(crate) fn read<E: std::fmt::Debug>(future: impl Future<Output = Result<TensorData, E>>) -> TensorData {
     let mut future = std::pin::pin!(future);
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     loop {

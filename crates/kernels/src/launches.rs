@@ -17,6 +17,12 @@ impl Launches {
         *self.0.entry(name).or_default() += 1;
     }
 
+    /// Counts one run of `name`, whose result is `value`.
+    pub(crate) fn counted<T>(&mut self, name: &'static str, value: T) -> T {
+        self.count(name);
+        value
+    }
+
     /// How often `name` ran.
     pub fn of(&self, name: &str) -> u64 {
         self.0.get(name).copied().unwrap_or(0)

@@ -14,6 +14,7 @@
 
 mod attention;
 mod choice;
+mod cpu;
 mod host;
 mod launches;
 mod packed;
@@ -28,6 +29,7 @@ pub use attention::{
     attention_causal, attention_causal_composed, attention_segments, attention_segments_composed,
 };
 pub use choice::{Draw, argmax, argmax_composed, logprobs, logprobs_composed, sample};
+pub use cpu::{AdamwStep, adamw};
 pub use launches::Launches;
 pub use packed::{
     PackedMatrix, PackedRows, packed_add, packed_gate_up, packed_gate_up_composed, packed_gather,
@@ -38,9 +40,9 @@ pub use pointwise::{
 };
 pub use recompute::{MOST_INPUTS, recompute};
 pub use rotary::{
-    Cache, rotate_append, rotate_append_composed, rotate_composed, rotate_qkv, rotate_qkv_composed,
+    Cache, rotate, rotate_append, rotate_append_composed, rotate_composed, rotate_qkv, rotate_qkv_composed,
 };
-pub use sequences::{SCORES_AT_ONCE, attention_sequences};
+pub use sequences::{SCORES_AT_ONCE, attention_sequences, attention_sequences_composed};
 pub use span::{Segments, Span};
 pub use wethink_shaders::packing::Packing;
 pub use wgsl::runs_wgsl;

@@ -3,8 +3,8 @@
 use burn::tensor::{DType, FloatDType, Tensor, activation::silu};
 use wethink_shaders as shaders;
 
-use crate::Launches;
 use crate::wgsl::{Buffer, Wgsl};
+use crate::{Launches, cpu};
 
 /// `x / rms(x) * weight` over the last axis, `rms(x) = sqrt(mean(x^2) + eps)` (Zhang and Sennrich, arXiv 1910.07467).
 ///
@@ -17,7 +17,10 @@ pub fn rms_norm<const R: usize>(
     launches: &mut Launches,
 ) -> Tensor<R> {
     let Some(device) = Wgsl::of(&x).filter(|_| !weight.is_autodiff()) else {
-        return rms_norm_composed(x, weight, eps, launches);
+        return match cpu::rms_norm(&x, &weight, eps) {
+            Some(normed) => launches.counted("rms_norm_cpu", normed),
+            None => rms_norm_composed(x, weight, eps, launches),
+        };
     };
     let shape = x.dims();
     let params = norm_params(shape, eps);
@@ -51,7 +54,9 @@ pub fn add_rms_norm<const R: usize>(
 ) -> (Tensor<R>, Tensor<R>) {
     let tracked = residual.is_autodiff() || weight.is_autodiff();
     let Some(device) = Wgsl::of(&x).filter(|_| !tracked) else {
-        return add_rms_norm_composed(x, residual, weight, eps, launches);
+        let stream = x + residual;
+        let normed = rms_norm(stream.clone(), weight, eps, launches);
+        return (stream, normed);
     };
     let shape = x.dims();
     let params = norm_params(shape, eps);
@@ -89,7 +94,10 @@ fn norm_params<const R: usize>(shape: [usize; R], eps: f64) -> shaders::rms_norm
 /// `silu(gate) * up`, the gated unit of SwiGLU (Shazeer, arXiv 2002.05202). Any equal shapes.
 pub fn silu_mul<const R: usize>(gate: Tensor<R>, up: Tensor<R>, launches: &mut Launches) -> Tensor<R> {
     let Some(device) = Wgsl::of(&gate).filter(|_| !up.is_autodiff()) else {
-        return silu_mul_composed(gate, up, launches);
+        return match cpu::silu_mul(&gate, &up) {
+            Some(product) => launches.counted("silu_mul_cpu", product),
+            None => silu_mul_composed(gate, up, launches),
+        };
     };
     let shape = gate.dims();
     let params = shaders::silu_mul::Params { elements: shape.iter().product::<usize>() as u32, pad: 0 };

@@ -8,7 +8,7 @@ use wethink_shaders as shaders;
 
 use crate::pointwise::{downcast, upcast};
 use crate::wgsl::{Buffer, Wgsl};
-use crate::{Launches, Span};
+use crate::{Launches, Span, cpu};
 
 /// Keys and values of one layer, `[B, Hkv, capacity, D]` each.
 #[derive(Debug, Clone)]
@@ -38,7 +38,13 @@ pub fn rotate_append(
 ) -> (Tensor<4>, Cache) {
     assert!(span.longest() <= cache.k.dims()[2], "the step outgrows the cache");
     let Some(device) = Wgsl::of(&q) else {
-        return rotate_append_composed(q, k, v, table, span, cache, launches);
+        return match (cpu::rotate(&q, &table), cpu::rotate(&k, &table)) {
+            (Some(q), Some(k)) => {
+                launches.count("rotate_append_cpu");
+                (q, stored(k, v, span, cache))
+            }
+            _ => rotate_append_composed(q, k, v, table, span, cache, launches),
+        };
     };
     let [batch, tokens, heads, dim] = q.dims();
     let [_, kv_heads, capacity, _] = cache.k.dims();
@@ -77,8 +83,12 @@ pub fn rotate_append_composed(
 ) -> (Tensor<4>, Cache) {
     launches.count("rotate_append_composed");
     let q = rotate_composed(q, table.clone());
-    let k = rotate_composed(k, table);
-    (q, Cache { k: store(cache.k, k.swap_dims(1, 2), span), v: store(cache.v, v.swap_dims(1, 2), span) })
+    (q, stored(rotate_composed(k, table), v, span, cache))
+}
+
+/// Writes rotated keys and values, `[B, T, Hkv, D]`, into the cache.
+fn stored(k: Tensor<4>, v: Tensor<4>, span: &Span, cache: Cache) -> Cache {
+    Cache { k: store(cache.k, k.swap_dims(1, 2), span), v: store(cache.v, v.swap_dims(1, 2), span) }
 }
 
 /// Writes each row's own tokens, `[B, Hkv, T, D]`, at their places.
@@ -102,7 +112,10 @@ fn store(mut cache: Tensor<4>, new: Tensor<4>, span: &Span) -> Tensor<4> {
 /// Rotates the tower's queries and keys: `qkv` is `[P, 3, H, D]` (queries, keys, values), `table` `[P, 2, D/2]`.
 pub fn rotate_qkv(qkv: Tensor<4>, table: Tensor<3>, launches: &mut Launches) -> Tensor<4> {
     let Some(device) = Wgsl::of(&qkv) else {
-        return rotate_qkv_composed(qkv, table, launches);
+        return match cpu::rotate_joined(&qkv, &table) {
+            Some(turned) => launches.counted("rotate_qkv_cpu", turned),
+            None => rotate_qkv_composed(qkv, table, launches),
+        };
     };
     let shape @ [patches, _, heads, dim] = qkv.dims();
     let params = shaders::rope_vision::Params {
@@ -130,6 +143,14 @@ pub fn rotate_qkv_composed(qkv: Tensor<4>, table: Tensor<3>, launches: &mut Laun
     let turning = qkv.clone().narrow(1, 0, 2).reshape([1, patches, 2 * heads, dim]);
     let turned = rotate_composed(turning, table.unsqueeze_dim(0)).reshape([patches, 2, heads, dim]);
     Tensor::cat(vec![turned, qkv.narrow(1, 2, 1)], 1)
+}
+
+/// Rotates every head of `[B, T, H, D]` by its token's angles, `[B, T, 2, D/2]` in float32, as [`rotate_composed`] does.
+pub fn rotate(x: Tensor<4>, table: Tensor<4>, launches: &mut Launches) -> Tensor<4> {
+    match cpu::rotate(&x, &table) {
+        Some(turned) => launches.counted("rotate_cpu", turned),
+        None => rotate_composed(x, table),
+    }
 }
 
 /// Rotates every head of `[B, T, H, D]` by its token's angles, `[B, T, 2, D/2]` in float32. The rotation is float32, the

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use burn::tensor::Tensor;
 
-use crate::{Cache, Launches, Span, attention_causal, recompute};
+use crate::{Cache, Launches, Span, attention_causal, cpu, recompute};
 
 /// Scores of one attention that are held at once, in values of float32, unless a caller says otherwise: 64 MiB.
 pub const SCORES_AT_ONCE: usize = 1 << 24;
@@ -20,6 +20,21 @@ pub const SCORES_AT_ONCE: usize = 1 << 24;
 /// through their queries in chunks, each over the keys up to its last query, and the backward pass computes a chunk's scores
 /// anew: what is kept is queries, keys, values and the result, and no matrix of T x T.
 pub fn attention_sequences(
+    q: Tensor<4>,
+    k: Tensor<4>,
+    v: Tensor<4>,
+    lengths: Option<&[usize]>,
+    scores: usize,
+    launches: &mut Launches,
+) -> Tensor<3> {
+    if let Some(attended) = cpu::causal(&q, &k, &v, lengths) {
+        return launches.counted("attention_cpu", attended);
+    }
+    attention_sequences_composed(q, k, v, lengths, scores, launches)
+}
+
+/// [`attention_sequences`] by [`attention_causal`] and [`recompute`].
+pub fn attention_sequences_composed(
     q: Tensor<4>,
     k: Tensor<4>,
     v: Tensor<4>,

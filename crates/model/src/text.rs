@@ -3,8 +3,8 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor};
 use wethink_kernels::{
-    Launches, Span, add_rms_norm, attention_causal, attention_sequences, packed_gather, rms_norm,
-    rotate_append, rotate_composed, silu_mul,
+    Launches, Span, add_rms_norm, attention_causal, attention_sequences, packed_gather, rms_norm, rotate,
+    rotate_append, silu_mul,
 };
 
 use crate::recompute::recomputed;
@@ -240,7 +240,8 @@ impl SelfAttention {
                 attended
             }
             Scope::Whole(Sequences { lengths, scores, .. }) => {
-                let (q, k) = (rotate_composed(q, rotary.clone()), rotate_composed(k, rotary));
+                let q = rotate(q, rotary.clone(), pass.launches);
+                let k = rotate(k, rotary, pass.launches);
                 attention_sequences(q, k, v, lengths.as_deref(), *scores, pass.launches)
             }
         };

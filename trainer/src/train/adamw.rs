@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
+use wethink_kernels::{AdamwStep, adamw};
 use wethink_model::Model;
 
 use super::gradients::Gradients;
@@ -126,6 +127,48 @@ pub fn update(
     (moved, Moments { first, second, updates })
 }
 
+/// [`update`] by the gradient times `scale`: on the CPU in one pass over the values, if no moment is factored or absent.
+fn step(
+    parameter: Tensor<1>,
+    gradient: &Tensor<1>,
+    scale: f64,
+    moments: Option<Moments>,
+    matrix: Option<[usize; 2]>,
+    rate: Rate,
+    settings: Settings,
+) -> (Tensor<1>, Moments) {
+    let scaled = |gradient: &Tensor<1>| {
+        if scale == 1.0 { gradient.clone() } else { gradient.clone().mul_scalar(scale) }
+    };
+    let (first, second, updates) = match moments {
+        None if matrix.is_none() && settings.beta1 > 0.0 => (gradient.zeros_like(), gradient.zeros_like(), 0),
+        Some(Moments { first: Some(first), second: Second::Full(second), updates }) => {
+            (first, second, updates)
+        }
+        moments => return update(parameter, scaled(gradient), moments, matrix, rate, settings),
+    };
+    let Settings { beta1, beta2, eps } = settings;
+    let n = f64::from(updates + 1);
+    let fused = AdamwStep {
+        scale,
+        beta1,
+        beta2,
+        eps,
+        keep: 1.0 - rate.learning_rate * rate.weight_decay,
+        rate: rate.learning_rate / (1.0 - beta1.powf(n)),
+        correction: (1.0 - beta2.powf(n)).sqrt(),
+    };
+    let moments =
+        |first, second, updates| Moments { first: Some(first), second: Second::Full(second), updates };
+    match adamw([parameter, first, second], gradient, fused) {
+        Ok([parameter, first, second]) => (parameter, moments(first, second, updates + 1)),
+        Err([parameter, first, second]) => {
+            let known = (updates > 0).then(|| moments(first, second, updates));
+            update(parameter, scaled(gradient), known, matrix, rate, settings)
+        }
+    }
+}
+
 /// The optimizer's state.
 #[derive(Debug, Clone)]
 pub struct AdamW {
@@ -154,10 +197,8 @@ impl AdamW {
     ) -> Model {
         model.map_parameters(&mut |name, parameter| {
             let Some(gradient) = gradients.of(name) else { return parameter };
-            let gradient = gradient.clone();
-            let gradient = if scale == 1.0 { gradient } else { gradient.mul_scalar(scale) };
             let (known, matrix) = (self.moments.remove(name), self.matrices.get(name).copied());
-            let (moved, moments) = update(parameter, gradient, known, matrix, rate(name), self.settings);
+            let (moved, moments) = step(parameter, gradient, scale, known, matrix, rate(name), self.settings);
             self.moments.insert(name.to_owned(), moments);
             moved
         })
@@ -202,6 +243,27 @@ mod tests {
         }
         for (got, (want, _, _)) in values(got).into_iter().zip(want) {
             assert!((f64::from(got) - want).abs() < 1e-6, "{got} against {want}");
+        }
+    }
+
+    #[test]
+    fn one_pass_over_the_values_is_the_definition() {
+        let device = Device::flex();
+        let settings = Settings { beta1: 0.9, beta2: 0.95, eps: 1e-8 };
+        let rate = Rate { learning_rate: 0.01, weight_decay: 0.1 };
+        // More values than one piece of work.
+        let numbers = |salt: f32| (0..20_000).map(|i| (i as f32 * 0.37 + salt).sin()).collect::<Vec<_>>();
+        let start = Tensor::<1>::from_floats(&numbers(0.0)[..], &device);
+        let (mut one, mut many) = ((start.clone(), None), (start, None));
+        for n in 1..=5 {
+            let g = Tensor::<1>::from_floats(&numbers(n as f32)[..], &device);
+            let (p, moments) = super::step(one.0, &g, 0.5, one.1, None, rate, settings);
+            one = (p, Some(moments));
+            let (p, moments) = update(many.0, g.mul_scalar(0.5), many.1, None, rate, settings);
+            many = (p, Some(moments));
+        }
+        for (a, b) in values(one.0).into_iter().zip(values(many.0)) {
+            assert!((a - b).abs() <= 1e-6 * b.abs().max(1e-2), "{a} against {b}");
         }
     }
 

@@ -1,12 +1,32 @@
 //! What a step holds in memory, by component, from shapes alone.
 //!
-//! Activations are counted op by op: what burn's automatic differentiation keeps of the model's composed operations until the
-//! backward pass has used it. Letters as in `wethink_model`; a "value" is four bytes in float32, two in bfloat16.
+//! Activations are counted op by op: what automatic differentiation keeps until the backward pass has used it, of the model's
+//! composed operations, or of its own ones on the CPU, which keep their inputs alone. Letters as in `wethink_model`; a "value"
+//! is four bytes in float32, two in bfloat16.
 
 use wethink_model::{Config, Economy, expected_tensors};
 
 use super::groups::Group;
 use super::recipe::Recipe;
+
+/// How the model's operations run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// In float32 by operations with backward passes of their own.
+    Cpu,
+    /// By composed operations, whose values take so many bytes.
+    Composed(u64),
+}
+
+impl Arithmetic {
+    /// Bytes of a value.
+    fn value(self) -> u64 {
+        match self {
+            Self::Cpu => 4,
+            Self::Composed(bytes) => bytes,
+        }
+    }
+}
 
 /// Bytes by component, at the moment of the step when their sum is largest.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -131,15 +151,21 @@ impl Tracked {
     }
 }
 
-/// The memory of a step whose largest pass is `shapes`. `value` is the bytes of a value of the arithmetic, `several` whether a
-/// step has more than one pass.
-pub fn memory(config: &Config, recipe: &Recipe, shapes: &Shapes, value: u64, several: bool) -> Memory {
+/// The memory of a step whose largest pass is `shapes`; `several` is whether a step has more than one pass.
+pub fn memory(
+    config: &Config,
+    recipe: &Recipe,
+    shapes: &Shapes,
+    arithmetic: Arithmetic,
+    several: bool,
+) -> Memory {
+    let (value, cpu) = (arithmetic.value(), arithmetic == Arithmetic::Cpu);
     let tracked = Tracked::new(config, recipe);
     let economy = recipe.memory.economy();
     let before = 4 * tracked.count * u64::from(several);
     let [tower, block] =
-        tower(config, shapes, &tracked, economy.recompute_layers).map(|values| value * values);
-    let [kept, working] = layers(config, shapes, &tracked, &economy).map(|values| value * values);
+        tower(config, shapes, &tracked, economy.recompute_layers, cpu).map(|values| value * values);
+    let [kept, working] = layers(config, shapes, &tracked, &economy, cpu).map(|values| value * values);
     let vocab = config.text.vocab_size as u64;
     let logits = (shapes.targets * vocab).min((economy.at_once as u64).max(vocab));
     let head_gradient = if tracked.head { 4 * vocab * config.text.hidden_size as u64 } else { 0 };
@@ -152,7 +178,13 @@ pub fn memory(config: &Config, recipe: &Recipe, shapes: &Shapes, value: u64, sev
     };
     let moments = [
         // The loss.
-        Memory { gradients: before, tower, layers: kept, head: 4 * logits * HEAD, ..still },
+        Memory {
+            gradients: before,
+            tower,
+            layers: kept,
+            head: 4 * logits * if cpu { HEAD_CPU } else { HEAD },
+            ..still
+        },
         // The last layer, which the backward pass meets first.
         Memory { gradients: before + head_gradient, tower, layers: kept + working, ..still },
         // The first layer: all others are done with.
@@ -160,7 +192,10 @@ pub fn memory(config: &Config, recipe: &Recipe, shapes: &Shapes, value: u64, sev
         // The tower's last block, where it is run again.
         Memory { gradients: before + 4 * tracked.count, tower: tower + block, ..still },
         // The update of the largest tensor.
-        Memory { gradients: 4 * tracked.count + 4 * UPDATE * tracked.largest, ..still },
+        Memory {
+            gradients: 4 * tracked.count + 4 * tracked.largest * if cpu { UPDATE_CPU } else { UPDATE },
+            ..still
+        },
     ];
     moments.into_iter().max_by_key(Memory::total).unwrap_or_default()
 }
@@ -168,8 +203,14 @@ pub fn memory(config: &Config, recipe: &Recipe, shapes: &Shapes, value: u64, sev
 /// Tensors of the logits' size that are alive at once: their logarithms, the gradient of the chosen ones and that of all.
 const HEAD: u64 = 3;
 
+/// On the CPU: themselves and their gradient.
+const HEAD_CPU: u64 = 2;
+
 /// Tensors of a parameter's size that its update makes.
 const UPDATE: u64 = 4;
+
+/// On the CPU, where moments are changed in place.
+const UPDATE_CPU: u64 = 1;
 
 /// Bytes of the moments of `count` trained values.
 fn moments(config: &Config, recipe: &Recipe, count: u64) -> u64 {
@@ -188,7 +229,11 @@ fn moments(config: &Config, recipe: &Recipe, count: u64) -> u64 {
 /// Per token and layer 8 C + 2 Ckv + 4 I and the ranks of adapters, and what the softmax keeps of the attention's weights
 /// where they do not go in chunks. The factors are measured, with an allocator that counts, over shapes in which one or the
 /// other rules.
-fn layers(config: &Config, shapes: &Shapes, tracked: &Tracked, economy: &Economy) -> [u64; 2] {
+///
+/// On the CPU 6 C + 2 Ckv + 3 I are kept: stream and normed stream twice, rotated queries and what was attended; rotated keys
+/// and values; gate, value and product. A normaliser a head takes the place of the weights. Within the layer in hand the
+/// gradients of the MLP rule.
+fn layers(config: &Config, shapes: &Shapes, tracked: &Tracked, economy: &Economy, cpu: bool) -> [u64; 2] {
     if !tracked.layers {
         return [0, 0];
     }
@@ -196,6 +241,14 @@ fn layers(config: &Config, shapes: &Shapes, tracked: &Tracked, economy: &Economy
     let (c, i, count) = (t.hidden_size as u64, t.intermediate_size as u64, t.num_hidden_layers as u64);
     let kv = (t.num_key_value_heads * t.head_dim()) as u64;
     let tokens = shapes.tokens(economy.packed);
+    if cpu {
+        let kept = tokens * (6 * c + 2 * kv + 3 * i + t.num_attention_heads as u64 + tracked.ranks[0]);
+        let working = tokens * (2 * c + 2 * i);
+        return match economy.recompute_layers {
+            true => [count * tokens * c, kept + working],
+            false => [count * kept, working],
+        };
+    }
     let at_once = economy.at_once as u64;
     let (mut weights, mut chunks, mut chunk) = (0, 0, 0);
     for (rows, length) in shapes.attentions(economy.packed) {
@@ -224,15 +277,19 @@ const CHUNK: u64 = 4;
 
 /// Values of the tower and the merger: kept, and those within the block in hand where blocks are run again.
 ///
-/// Per patch 10 C + 4 I a block and the attention's weights within its segment, and the patch itself.
-fn tower(config: &Config, shapes: &Shapes, tracked: &Tracked, recompute: bool) -> [u64; 2] {
+/// Per patch 10 C + 4 I a block and the attention's weights within its segment, and the patch itself; on the CPU 8 C + 3 I and
+/// a normaliser a head.
+fn tower(config: &Config, shapes: &Shapes, tracked: &Tracked, recompute: bool, cpu: bool) -> [u64; 2] {
     let v = &config.vision;
     let (c, i, heads) = (v.hidden_size as u64, v.intermediate_size as u64, v.num_heads as u64);
     let plan = wethink_model::windows(&shapes.grids, v);
     let patches: u64 = plan.full_segments.iter().map(|&n| n as u64).sum();
     let squares = |segments: &[usize]| segments.iter().map(|&n| (n * n) as u64).sum::<u64>() * heads;
-    let (full, windowed) = (squares(&plan.full_segments), squares(&plan.window_segments));
-    let block = patches * (10 * c + 4 * i + tracked.ranks[1]);
+    let (full, windowed) = match cpu {
+        true => (0, 0),
+        false => (squares(&plan.full_segments), squares(&plan.window_segments)),
+    };
+    let block = patches * (tracked.ranks[1] + if cpu { 8 * c + 3 * i + heads } else { 10 * c + 4 * i });
     let depth = v.depth as u64;
     let wide = v.fullatt_block_indexes.len() as u64;
     let [blocks, working] = match recompute {
@@ -240,7 +297,7 @@ fn tower(config: &Config, shapes: &Shapes, tracked: &Tracked, recompute: bool) -
         false => [depth * block + wide * full + (depth - wide) * windowed, 0],
     };
     // Norm and square of patches, then the hidden values of the MLP: the input, its erf, the product.
-    let merging = patches * (3 * c + 4 * c);
+    let merging = patches * (4 * c + if cpu { 2 * c } else { 3 * c });
     let own = u64::from(tracked.tower);
     let kept = own * (blocks + patches * v.patch_len() as u64) + u64::from(tracked.merger) * merging;
     [kept, own * working]
@@ -282,6 +339,7 @@ pub fn operations(config: &Config, recipe: &Recipe, shapes: &[Shapes]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::Arithmetic::Composed;
     use super::*;
 
     fn config() -> Config {
@@ -317,19 +375,19 @@ mod tests {
 
     #[test]
     fn what_is_frozen_holds_neither_moments_nor_activations() {
-        let of = |recipe: &Recipe| memory(&config(), recipe, &shapes(), 4, false);
+        let of = |recipe: &Recipe| memory(&config(), recipe, &shapes(), Composed(4), false);
         let head = of(&recipe(&["head"], ""));
         assert_eq!((head.moments, head.tower, head.layers), (8 * 64_000, 0, 0));
         let all = of(&recipe(&ALL, ""));
         assert_eq!(all.weights, head.weights, "in float32 weights weigh the same, trained or not");
-        let half = memory(&config(), &recipe(&["head"], ""), &shapes(), 2, true);
+        let half = memory(&config(), &recipe(&["head"], ""), &shapes(), Composed(2), true);
         assert!(half.weights < head.weights && half.gradients >= head.gradients);
     }
 
     #[test]
     fn each_economy_takes_what_it_says() {
         let tracked = Tracked::new(&config(), &recipe(&["language"], ""));
-        let of = |economy: Economy| layers(&config(), &shapes(), &tracked, &economy);
+        let of = |economy: Economy| layers(&config(), &shapes(), &tracked, &economy, false);
         // 20 tokens of 8 * 64 + 2 * 32 + 4 * 128 values, 2 * 2 * 10 * 10 weights; 3 layers.
         let (kept, working) = (22_848 + 1_324, 17_408 + 380);
         let plain = Economy::default();
@@ -337,11 +395,13 @@ mod tests {
         assert_eq!(of(Economy { recompute_layers: true, ..plain }), [3 * 20 * 64, kept + working]);
         // 16 tokens, and the weights of both sequences apart: 2 * (100 + 36).
         assert_eq!(of(Economy { packed: true, ..plain }), [3 * (18_278 + 900), 13_926 + 258]);
+        // On the CPU 20 tokens of 6 * 64 + 2 * 32 + 3 * 128 + 2 values, whatever the squares of lengths.
+        assert_eq!(layers(&config(), &shapes(), &tracked, &plain, true), [3 * 20 * 834, 20 * 384]);
         // Five chunks of two queries of both rows.
         let chunks = Economy { at_once: 80, ..plain };
         assert_eq!(of(chunks), [3 * (22_848 + 5 * BOOKS), 17_408 + CHUNK * 80]);
         let frozen = Tracked::new(&config(), &recipe(&["head"], ""));
-        assert_eq!(layers(&config(), &shapes(), &frozen, &plain), [0, 0]);
+        assert_eq!(layers(&config(), &shapes(), &frozen, &plain, false), [0, 0]);
     }
 
     #[test]
@@ -353,10 +413,10 @@ mod tests {
         // Three maps of 64 to 64, and one of 64 to 1000.
         let count = 3 * 2 * (64 + 64) + 2 * (64 + 1000);
         assert_eq!(adapters(&config(), &lora), count);
-        let of = memory(&config(), &lora, &shapes(), 4, false);
+        let of = memory(&config(), &lora, &shapes(), Composed(4), false);
         assert_eq!(of.moments, 8 * count);
         assert_eq!(of.tower, 0);
         let factored = recipe(&["head"], "[optimizer]\nfactored = true\nbeta1 = 0.0\n");
-        assert_eq!(memory(&config(), &factored, &shapes(), 4, false).moments, 4 * (64 + 1000));
+        assert_eq!(memory(&config(), &factored, &shapes(), Composed(4), false).moments, 4 * (64 + 1000));
     }
 }
