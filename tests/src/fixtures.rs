@@ -35,6 +35,14 @@ impl Deref for Wgpu {
     }
 }
 
+/// The folder of scripts for Python: `WETHINK_INTEROP`, else the one of the repository.
+pub fn interop() -> PathBuf {
+    match std::env::var_os("WETHINK_INTEROP") {
+        Some(dir) => dir.into(),
+        None => PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("interop"),
+    }
+}
+
 /// Opens the WebGPU device, a software one where there is no other. None at all is a failure.
 pub fn wgpu() -> Wgpu {
     static DEVICE: LazyLock<Device> = LazyLock::new(|| {
@@ -45,6 +53,13 @@ pub fn wgpu() -> Wgpu {
     static TURN: Mutex<()> = Mutex::new(());
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     Wgpu { device: DEVICE.clone(), _turn: turn }
+}
+
+/// The first CUDA device. A build with CUDA asks for one: none is a failure.
+#[cfg(feature = "cuda")]
+pub fn cuda() -> Device {
+    let float32 = Some(wethink_trainer::device::DtypeArg::F32);
+    wethink_trainer::device::open(DeviceArg::Cuda(0), float32).expect("a CUDA device").device
 }
 
 /// The tiny checkpoint and its cases.

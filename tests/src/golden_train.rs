@@ -364,3 +364,5 @@ macro_rules! on {
 
 on!(flex, Device::flex());
 on!(on_wgpu, wgpu());
+#[cfg(feature = "cuda")]
+on!(on_cuda, crate::fixtures::cuda());

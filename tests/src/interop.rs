@@ -6,7 +6,7 @@
 //! WETHINK_PYTHON=venv/bin/python cargo test interop_ -- --ignored
 //! ```
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use burn::tensor::{DType, Device};
@@ -15,13 +15,13 @@ use wethink_model::{Launches, Model};
 use wethink_trainer::folder::Folder;
 
 use crate::commands::{run, trainer};
-use crate::fixtures::{Case, Tiny, assert_close};
+use crate::fixtures::{Case, Tiny, assert_close, interop};
 use crate::runs::Bench;
 
 /// Runs a script of `tests/interop`; its output.
 pub fn python(script: &str, arguments: &[&Path]) -> String {
     let python = std::env::var_os("WETHINK_PYTHON").expect("WETHINK_PYTHON names a Python with transformers");
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("interop").join(script);
+    let path = interop().join(script);
     let output = run(Command::new(python).arg(path).args(arguments));
     assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()

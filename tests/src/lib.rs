@@ -48,6 +48,8 @@ mod kills;
 mod lora;
 #[cfg(test)]
 mod memory;
+#[cfg(test)]
+mod mixed;
 pub mod noise;
 #[cfg(test)]
 mod pack_commands;
@@ -55,6 +57,10 @@ mod pack_commands;
 mod pack_limits;
 #[cfg(test)]
 mod packs;
+#[cfg(test)]
+mod parallel;
+#[cfg(test)]
+mod plans;
 #[cfg(test)]
 mod released_checkpoint;
 #[cfg(test)]

@@ -151,16 +151,48 @@ fn a_run_is_exported_merged_and_as_an_adapter_with_the_same_logits() {
         assert_close(&case.name, &logits(&beside, case), &want);
         assert_ne!(want, logits(&base, case));
     }
-    // The command takes the folder as well.
+}
+
+/// `ask` and `eval` of a checkpoint with an adapter beside it say what they say of the merged export, and not what they say of
+/// the checkpoint alone.
+#[test]
+fn ask_and_eval_take_an_adapter_as_they_take_the_merged_weights() {
+    let bench = bench();
+    bench.succeed(&mut bench.sft("run", &["lora.learning_rate=0.05"]));
+    let (whole, adapter) = (bench.path("whole"), bench.path("adapter"));
+    for (out, more) in [(&whole, &["--dtype", "f32"][..]), (&adapter, &["--adapter"])] {
+        bench.succeed(trainer().arg("export").arg(bench.path("run")).arg("--out").arg(out).args(more));
+    }
+    let base = tiny("checkpoint");
+    let ways = [(&base, None), (&base, Some(&adapter)), (&whole, None)];
+    let picture = tiny("images").join("coffee.png");
+    let asked = ways.map(|(checkpoint, adapter)| {
+        let mut command = trainer();
+        command.arg("ask").arg("--checkpoint").arg(checkpoint).arg("--image").arg(&picture);
+        command.args(adapter.into_iter().flat_map(|dir| [Path::new("--adapter"), dir]));
+        command.args(["--device", "cpu", "--json", "--max-new-tokens", "8", "--question", "What is it?"]);
+        let answer: Value = serde_json::from_str(stdout(&bench.succeed(&mut command))).expect("JSON");
+        answer["token_ids"].clone()
+    });
+    assert_eq!(asked[1], asked[2]);
+    assert_ne!(asked[1], asked[0], "the adapter shows");
+    let evaluated = ways.map(|(checkpoint, adapter)| {
+        let out = bench.path("answers.jsonl");
+        let mut command = trainer();
+        command.arg("eval").arg("--checkpoint").arg(checkpoint).arg("--out").arg(&out);
+        command.args(adapter.into_iter().flat_map(|dir| [Path::new("--adapter"), dir]));
+        command.arg("--data").arg(bench.path("rows.jsonl")).arg("--images").arg(tiny("images"));
+        bench.succeed(command.args(["--device", "cpu", "--max-new-tokens", "4", "--limit", "3"]));
+        let text = std::fs::read_to_string(&out).expect("answers");
+        assert_eq!(text.lines().count(), 3);
+        text
+    });
+    assert_eq!(evaluated[1], evaluated[2]);
+    assert_ne!(evaluated[1], evaluated[0], "the adapter shows");
     let mut command = trainer();
-    command.arg("ask").arg("--checkpoint").arg(tiny("checkpoint")).arg("--adapter").arg(&adapter);
-    command.args(["--device", "cpu", "--json", "--max-new-tokens", "4", "--question", "What is it?"]);
-    let beside: Value = serde_json::from_str(stdout(&bench.succeed(&mut command))).expect("JSON");
-    let mut command = trainer();
-    command.arg("ask").arg("--checkpoint").arg(&whole);
-    command.args(["--device", "cpu", "--json", "--max-new-tokens", "4", "--question", "What is it?"]);
-    let merged: Value = serde_json::from_str(stdout(&bench.succeed(&mut command))).expect("JSON");
-    assert_eq!(beside["token_ids"], merged["token_ids"]);
+    command.arg("eval").arg("--checkpoint").arg(&base).arg("--adapter").arg(bench.path("nothing"));
+    command.arg("--data").arg(bench.path("rows.jsonl")).arg("--out").arg(bench.path("x.jsonl"));
+    assert_fails(&run(&mut command), 1, &["adapter_config.json"]);
 }
 
 /// What a folder says of itself is checked before a weight is loaded.
@@ -229,13 +261,25 @@ fn interop_adapters_of_peft_give_its_logits_and_ours_the_same_there() {
     crate::interop::write_cases(&cases, &tiny_model, &own);
     let output = python("train/adapters.py", &[&tiny("checkpoint"), &cases, &ours, &theirs]);
     eprintln!("largest differences of logits: {output}");
-    let model = Adapters::open(&theirs, base.config()).expect("PEFT's layout").put(base);
-    let bytes = std::fs::read(theirs.join("logits.safetensors")).expect("PEFT's logits");
-    let file = SafeTensors::deserialize(&bytes).expect("safetensors");
-    for case in &tiny_model.cases {
-        let view = file.tensor(&case.name).expect("every case");
-        let words = view.data().chunks_exact(4);
-        let want: Vec<f32> = words.map(|b| f32::from_le_bytes(b.try_into().expect("four"))).collect();
-        assert_close(&case.name, &logits(&model, case), &want);
+    let mut kinds = 0;
+    for kind in std::fs::read_dir(&theirs).expect("PEFT's folders") {
+        let folder = kind.expect("an entry").path();
+        let name = folder.display().to_string();
+        let adapters = Adapters::open(&folder, base.config()).unwrap_or_else(|error| panic!("{error:#}"));
+        let model = adapters.put(base.clone());
+        let bytes = std::fs::read(folder.join("logits.safetensors")).expect("PEFT's logits");
+        let file = SafeTensors::deserialize(&bytes).expect("safetensors");
+        let mut changed = false;
+        for case in &tiny_model.cases {
+            let view = file.tensor(&case.name).expect("every case");
+            let words = view.data().chunks_exact(4);
+            let want: Vec<f32> = words.map(|b| f32::from_le_bytes(b.try_into().expect("four"))).collect();
+            assert_close(&format!("{name}, {}", case.name), &logits(&model, case), &want);
+            let plain = logits(&base, case);
+            changed |= want.iter().zip(&plain).any(|(a, b)| (a - b).abs() > 1e-2);
+        }
+        assert!(changed, "{name}: the adapters do not show");
+        kinds += 1;
     }
+    assert_eq!(kinds, 4, "head, tower, language, patterns");
 }

@@ -138,6 +138,54 @@ fn packed_rows_hold_no_padding() {
     }
 }
 
+/// Shapes, lengths and layouts unlike those that the factors of the computation were measured on.
+#[test]
+fn steps_of_other_shapes_hold_what_is_computed() {
+    let shape = |width: usize, heads: [usize; 2], inner: usize, layers: usize, vocab: usize| {
+        let half = width / heads[0] / 2;
+        let mrope = [half / 4, half * 3 / 8, half - half / 4 - half * 3 / 8];
+        let text = json!({
+            "hidden_size": width, "num_attention_heads": heads[0], "num_key_value_heads": heads[1],
+            "intermediate_size": inner, "num_hidden_layers": layers, "vocab_size": vocab, "image_token_id": 5,
+            "video_token_id": 6, "rope_scaling": {"type": "mrope", "mrope_section": mrope},
+            "vision_config": {"depth": 1, "hidden_size": 32, "num_heads": 2, "intermediate_size": 32,
+                "out_hidden_size": width, "fullatt_block_indexes": [0]},
+        });
+        Config::from_json(&text.to_string()).expect("a sound configuration")
+    };
+    let xs = shape(128, [2, 1], 352, 4, 512);
+    let wide = shape(96, [6, 2], 512, 3, 300);
+    let narrow = shape(64, [8, 8], 64, 5, 2000);
+    let layouts = ["", "layout = \"packed\"\n", "recompute_layers = true\n", "chunk_mb = 0.2\n"];
+    let everything = "layout = \"packed\"\nrecompute_layers = true\nchunk_mb = 0.2\n";
+    let mut misfits = Vec::new();
+    for (name, config, lengths, targets) in [
+        ("XS", &xs, &[130, 128, 125, 131, 90, 97, 131, 120][..], 60),
+        ("XS", &xs, &[700], 300),
+        ("wide", &wide, &[210, 60, 45, 200], 30),
+        ("narrow", &narrow, &[64, 350, 150], 50),
+    ] {
+        for trained in [FULL, LORA] {
+            for layout in layouts.into_iter().chain([everything]) {
+                let recipe = recipe(&format!("{trained}[memory]\n{layout}"));
+                let (held, computed) = step(config, &recipe, lengths, targets);
+                let off = computed.held() as f64 / held - 1.0;
+                let kind = if recipe.lora.is_some() { "adapters" } else { "full" };
+                let line = format!(
+                    "{name} {lengths:?} {kind} {layout:?}: held {:.2} MB, off by {:.1} %: {computed:?}",
+                    held / 1e6,
+                    100.0 * off
+                );
+                eprintln!("{line}");
+                if off.abs() > 0.15 {
+                    misfits.push(line);
+                }
+            }
+        }
+    }
+    assert!(misfits.is_empty(), "{}", misfits.join("\n"));
+}
+
 #[test]
 fn logits_go_in_chunks() {
     let config = config(20_000);

@@ -99,6 +99,26 @@ pub fn open(device: DeviceArg, dtype: Option<DtypeArg>) -> Result<Opened> {
     }
 }
 
+/// Opens so many devices that share a run: CUDA's, from the one that is named on, or threads of the CPU.
+pub fn open_several(device: DeviceArg, dtype: Option<DtypeArg>, count: usize) -> Result<Vec<Opened>> {
+    let first = open(device, dtype)?;
+    if count <= 1 {
+        return Ok(vec![first]);
+    }
+    let from = match device {
+        DeviceArg::Cpu => return Ok(vec![first; count]),
+        DeviceArg::Cuda(from) => from,
+        DeviceArg::Auto if first.name.starts_with("cuda:") => 0,
+        _ => bail!(
+            "--devices {count} needs --device cuda, or cpu for a trial; there is no way to add up gradients of several \
+             devices on {}",
+            first.name
+        ),
+    };
+    nccl()?;
+    (from..from + count).map(|index| open(DeviceArg::Cuda(index), dtype)).collect()
+}
+
 fn cpu() -> Opened {
     Opened { device: Device::flex(), dtype: DType::F32, name: CPU.into() }
 }
@@ -128,6 +148,25 @@ fn wgpu(hardware: bool) -> Result<Opened> {
         bail!("only the software adapter {}", info.name);
     }
     Ok(Opened { device, dtype: DType::F32, name: format!("wgpu ({}, {:?})", info.name, info.backend) })
+}
+
+/// Whether CUDA devices can add up gradients. Without the library the first sum would panic inside burn.
+#[cfg(feature = "cuda")]
+fn nccl() -> Result<()> {
+    let names = ["libnccl.so", "libnccl.so.2", "nccl.dll"];
+    // SAFETY: the library runs no code of consequence when it is loaded.
+    let found = names.iter().any(|name| unsafe { libloading::Library::new(name) }.is_ok());
+    if found {
+        Ok(())
+    } else {
+        bail!("libnccl.so not found; install NCCL (on Debian libnccl2), or use one device")
+    }
+}
+
+/// There is no CUDA device that could have been opened before.
+#[cfg(not(feature = "cuda"))]
+fn nccl() -> Result<()> {
+    cuda(0).map(drop)
 }
 
 #[cfg(feature = "cuda")]
@@ -180,6 +219,16 @@ mod tests {
     fn bf16_away_from_cuda_is_refused_with_the_fix() {
         let error = open(DeviceArg::Cpu, Some(DtypeArg::Bf16)).expect_err("flex computes in f32").to_string();
         assert!(error.contains("--device cuda"), "{error}");
+    }
+
+    #[test]
+    fn threads_of_the_cpu_can_share_a_run() {
+        let names = |count| {
+            let opened = open_several(DeviceArg::Cpu, None, count).expect("the CPU");
+            opened.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(names(1), ["cpu"]);
+        assert_eq!(names(3), ["cpu", "cpu", "cpu"]);
     }
 
     #[cfg(not(feature = "cuda"))]

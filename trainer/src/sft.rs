@@ -1,41 +1,38 @@
 //! `trainer sft`: supervised fine-tuning, from the recipe to the last checkpoint.
 //!
-//! A step draws a batch, sums the gradient of its micro-batches, clips it by its global norm, and moves the weights by AdamW;
-//! now and then it measures on rows that are not trained on, and saves. Everything random follows from the recipe's seed and
-//! the number of rows drawn, so a run that is resumed goes on bit for bit as if it had never stopped (same binary, device and
-//! number of threads).
+//! A step draws a batch, sums the gradient of its micro-batches, which several devices may share, clips it by its global
+//! norm, and moves the weights by AdamW; now and then it measures on rows that are not trained on, and saves. Everything random
+//! follows from the recipe's seed and the number of rows drawn, so a run that is resumed goes on bit for bit as if it had never
+//! stopped (same binary, devices and number of threads).
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use burn::tensor::{DType, FloatDType, Tensor};
+use burn::tensor::DType;
 use clap::Parser;
-use wethink_model::{Features, Model};
 use wethink_processor::Processor;
 use wethink_reward::RewardMap;
 
 use crate::answers::{Answer, Asker};
-use crate::device::{self, DeviceArg, DtypeArg};
+use crate::device::{self, DeviceArg, DtypeArg, Opened};
 use crate::figures::peak_memory;
 use crate::folder::Folder;
 use crate::interrupt::interrupt;
 use crate::progress;
-use crate::train::adamw::AdamW;
-use crate::train::economy::passes;
-use crate::train::features;
 use crate::train::feed::{self, Batch};
-use crate::train::gradients::{Gradients, Values, clip_scale, scalar};
+use crate::train::gradients::clip_scale;
 use crate::train::journal::{Journal, Step};
-use crate::train::loss::loss;
+use crate::train::parallel::{Sum, Team};
 use crate::train::recipe::Recipe;
+use crate::train::replica::Replica;
 use crate::train::report;
 use crate::train::rows::Rows;
-use crate::train::samples::{Sample, logprobs_within};
 use crate::train::start;
-use crate::train::store::{State, Store};
+use crate::train::store::{Saved, State, Store};
 use crate::train::validation::{Validated, validate};
 
 const EXAMPLES: &str = "\
@@ -43,6 +40,7 @@ Examples:
   trainer sft trainer/recipes/sft-scenes-xs.toml --out runs/xs
   trainer sft trainer/recipes/sft-scenes-xs.toml --set train.steps=50 --out runs/a
   trainer sft --resume --out runs/xs
+  trainer sft RECIPE.toml --device cuda --devices 2 --out runs/b
 
 The run folder holds recipe.toml (every value resolved), metrics.jsonl,
 answers.jsonl, tensorboard/, report.html and checkpoints/, where `last` and
@@ -64,6 +62,9 @@ pub struct Args {
     /// Where to run: auto, cpu, wgpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: DeviceArg,
+    /// Share every step among so many devices, each with a copy of the model: CUDA's from N on, or threads of the CPU
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    devices: u8,
     /// Type of the arithmetic; weights and moments that are trained stay float32 [default: bf16 on cuda, f32 elsewhere]
     #[arg(long, value_enum)]
     dtype: Option<DtypeArg>,
@@ -75,22 +76,20 @@ pub struct Args {
 /// What does not change while the run goes on.
 struct Setup {
     recipe: Recipe,
+    folder: Folder,
     processor: Processor,
     stop_ids: Vec<u32>,
     rows: Rows,
     held_out: Option<Rows>,
     rewards: RewardMap,
     store: Store,
-    compute: DType,
+    devices: Vec<Opened>,
 }
 
 /// What a step changes, and a checkpoint holds.
-struct Learner {
-    model: Model,
-    optimizer: AdamW,
+struct Learner<'scope> {
+    team: Team<'scope>,
     state: State,
-    /// What the frozen tower made of pictures; no part of a checkpoint, since it changes nothing.
-    features: Option<features::Store>,
 }
 
 /// Runs the command.
@@ -106,19 +105,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let validation = recipe.validation.as_ref();
     let held_out = validation.map(|v| Rows::open(&v.rows, recipe.data.images.as_deref())).transpose()?;
     let rewards = RewardMap::from_entries(validation.map_or(&[][..], |v| &v.reward_map))?;
-    let opened = device::open(args.device, args.dtype)?;
+    let devices = device::open_several(args.device, args.dtype, usize::from(args.devices))?;
     let store = Store::new(&args.out);
-    let compute = opened.dtype;
-    let setup = Setup { recipe, processor, stop_ids, rows, held_out, rewards, store, compute };
+    let setup = Setup { recipe, folder, processor, stop_ids, rows, held_out, rewards, store, devices };
 
-    let bar = progress::bytes("loading");
-    let model = folder.load(&opened.device, DType::F32, &mut |done, total| bar.at(done, total))?;
-    bar.finish();
-    let learner = setup.learner(model, args.resume, &args.out)?;
-    if !args.resume {
-        start::keep(&setup.recipe.to_toml()?, &args.out)?;
-    }
-    let ended = train(&setup, learner, &args.out)?;
+    let ended = train(&setup, args.resume, &args.out)?;
     report::write(&args.out, setup.held_out.as_ref())?;
     let State { step, dropped, skipped, .. } = ended.state;
     eprintln!(
@@ -139,26 +130,44 @@ struct Ended {
 }
 
 /// Steps until the recipe's last one, until nothing gets better, or until Ctrl-C.
-fn train(setup: &Setup, mut learner: Learner, run: &Path) -> Result<Ended> {
+fn train(setup: &Setup, resume: bool, run: &Path) -> Result<Ended> {
     let recipe = &setup.recipe;
-    let mut journal = Journal::open(run, learner.state.step)?;
+    let mut complain = |text: String| eprintln!("warning: {text}; an older checkpoint is tried");
+    let saved = if resume { setup.store.newest(&mut complain)? } else { None };
+    saved.iter().for_each(|saved| eprintln!("resuming from {}", saved.path.display()));
+    let bar = progress::bytes("loading");
+    let lead = setup.replica(0, saved.as_ref(), &mut |done, total| bar.at(done, total))?;
+    bar.finish();
+    if !resume {
+        start::keep(&recipe.to_toml()?, run)?;
+    }
+    let features = recipe.memory.store(&lead.model, setup.compute(), run)?;
+    let beside = |number: usize| features.as_ref().map(|store| store.beside(&setup.devices[number].device));
+    let further = |number: usize| -> Result<Replica> {
+        Ok(setup.replica(number, saved.as_ref(), &mut |_, _| {})?.with_features(beside(number)))
+    };
+    let state = saved.as_ref().map_or_else(State::default, |saved| saved.state.clone());
+    let mut journal = Journal::open(run, state.step)?;
     let stop = interrupt()?;
-    eprintln!("training from step {} to {}", learner.state.step, recipe.train.steps);
-    let bar = progress::steps(learner.state.step, recipe.train.steps);
     std::thread::scope(|scope| -> Result<Ended> {
+        let (lead, count) = (lead.with_features(beside(0)), setup.devices.len() - 1);
+        let team = Team::start(scope, recipe, lead, count, &further, setup.sum())?;
+        let mut learner = Learner { team, state };
+        eprintln!("training from step {} to {}", learner.state.step, recipe.train.steps);
+        let bar = progress::steps(learner.state.step, recipe.train.steps);
         let mut interrupted = false;
         let batches = feed::batches(scope, &setup.rows, &setup.processor, recipe, learner.state.drawn);
         while !setup.done(&learner.state) && !interrupted {
             let batch = batches.recv().context("the maker of batches is gone")??;
             let line;
-            (learner, line) = setup.step(learner, &batch)?;
+            (learner, line) = setup.step(learner, &Arc::new(batch))?;
             journal.step(&line)?;
             bar.at(line.step, line.loss, recipe.highest_rate(line.step - 1), line.tokens_per_second);
             setup.refuse_endless_skipping(&learner.state, &line)?;
 
             let mut due = line.step.is_multiple_of(recipe.save.every);
             if let Some(held_out) = setup.held_out_at(line.step) {
-                let (validated, asked) = setup.validate(&learner.model, held_out)?;
+                let (validated, asked) = setup.validate(&learner.team.lead, held_out)?;
                 journal.measured(line.step, &validated, &asked)?;
                 bar.say(&format!("step {}: {validated}", line.step));
                 due |= validated.enter(&mut learner.state);
@@ -167,7 +176,7 @@ fn train(setup: &Setup, mut learner: Learner, run: &Path) -> Result<Ended> {
             interrupted = stop.load(Ordering::Relaxed);
             if due || interrupted || setup.done(&learner.state) {
                 journal.flush()?;
-                setup.save(&learner)?;
+                setup.save(&mut learner)?;
             }
         }
         bar.finish();
@@ -177,34 +186,25 @@ fn train(setup: &Setup, mut learner: Learner, run: &Path) -> Result<Ended> {
 }
 
 impl Setup {
-    fn trained(&self, name: &str) -> bool {
-        self.recipe.trains(name)
+    /// The type of the arithmetic.
+    fn compute(&self) -> DType {
+        self.devices[0].dtype
     }
 
-    /// A run's start, or its newest whole checkpoint.
-    fn learner(&self, mut model: Model, resume: bool, run: &Path) -> Result<Learner> {
-        let settings = self.recipe.settings();
-        if let Some(lora) = &self.recipe.lora {
-            model = lora.adapt(model, self.recipe.seed);
-        }
-        let (mut optimizer, mut state) = (AdamW::new(settings), State::default());
-        let mut complain = |text: String| eprintln!("warning: {text}; an older checkpoint is tried");
-        if let Some(saved) = if resume { self.store.newest(&mut complain)? } else { None } {
-            eprintln!("resuming from {}", saved.path.display());
-            model = saved.weights(model)?;
-            optimizer = saved.optimizer(settings, &model.device())?;
-            state = saved.state;
-        }
-        // What is frozen needs no more digits than the arithmetic has.
-        let model = model.map_parameters(&mut |name, value| match self.trained(name) {
-            true => value,
-            false => cast(value, self.compute),
-        });
-        if self.recipe.optimizer.factored {
-            optimizer.matrices = self.recipe.matrices(model.config());
-        }
-        let features = self.recipe.memory.store(&model, self.compute, run)?;
-        Ok(Learner { model, optimizer, state, features })
+    /// How several devices add up.
+    fn sum(&self) -> Sum {
+        if self.devices[0].name.starts_with("cuda:") { Sum::Nccl } else { Sum::InTurn }
+    }
+
+    /// A device's copy of a run's start, or of what was saved.
+    fn replica(
+        &self,
+        number: usize,
+        saved: Option<&Saved>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Replica> {
+        let model = self.folder.load(&self.devices[number].device, DType::F32, progress)?;
+        Replica::new(&self.recipe, model, saved, self.compute())
     }
 
     /// Whether the run has ended: by its last step, or because nothing got better for long enough.
@@ -214,16 +214,13 @@ impl Setup {
     }
 
     /// One update, or none where loss or gradient is no number.
-    fn step(&self, learner: Learner, batch: &Batch) -> Result<(Learner, Step)> {
+    fn step<'scope>(&self, learner: Learner<'scope>, batch: &Arc<Batch>) -> Result<(Learner<'scope>, Step)> {
         let started = Instant::now();
-        let Learner { mut model, mut optimizer, mut state, mut features } = learner;
-        let (loss, gradients) = self.gradients(&model, batch, state.step, &mut features)?;
-        let norm = gradients.norm();
+        let Learner { mut team, mut state } = learner;
+        let loss = team.compute(batch, state.step)?;
+        let norm = team.lead.gradients.norm();
         let sound = loss.is_finite() && norm.is_finite();
-        if sound {
-            let rate = |name: &str| self.recipe.rate_of(state.step, name);
-            model = optimizer.step(model, &gradients, clip_scale(norm, self.recipe.train.clip), &rate);
-        }
+        let team = team.update(state.step, sound.then(|| clip_scale(norm, self.recipe.train.clip)));
         let schedule = self.recipe.factor(state.step) as f32;
         state.step += 1;
         state.drawn += batch.drawn;
@@ -246,7 +243,7 @@ impl Setup {
             tokens_per_second: batch.tokens() as f64 / seconds,
             peak_memory_bytes: peak_memory(),
         };
-        Ok((Learner { model, optimizer, state, features }, line))
+        Ok((Learner { team, state }, line))
     }
 
     /// One update without numbers may be the rows' fault; many in a row are the run's.
@@ -266,37 +263,6 @@ impl Setup {
         )
     }
 
-    /// Loss and gradient of a batch, pass by pass.
-    fn gradients(
-        &self,
-        model: &Model,
-        batch: &Batch,
-        step: u64,
-        features: &mut Option<features::Store>,
-    ) -> Result<(f64, Gradients)> {
-        let (recipe, targets) = (&self.recipe, batch.targets());
-        let economy = recipe.memory.economy();
-        let tokens: Vec<usize> = batch.samples.iter().map(Sample::tokens).collect();
-        let mut gradients = Gradients::default();
-        let mut total: Option<Tensor<1>> = None;
-        for (pass, places) in passes(&tokens, recipe.portion()).iter().enumerate() {
-            let dropout = recipe.lora.as_ref().and_then(|lora| lora.dropout(recipe.seed, step, pass));
-            let model = model.clone().with_dropout(dropout);
-            let value = gradients.add(&model, &|name| self.trained(name), self.compute, |model| {
-                let samples = places.iter().map(|&place| &batch.samples[place]);
-                let store = features.as_mut().map(|store| store as &mut dyn Features);
-                let value =
-                    loss(logprobs_within(model, samples, &economy, store)?, targets, recipe.train.loss);
-                Ok((value.clone(), value.inner()))
-            })?;
-            total = Some(match total {
-                Some(total) => total + value,
-                None => value,
-            });
-        }
-        Ok((total.map_or(f64::NAN, scalar), gradients))
-    }
-
     /// The rows to measure on after a step, if any.
     fn held_out_at(&self, step: u64) -> Option<&Rows> {
         let every = self.recipe.validation.as_ref()?.every;
@@ -305,8 +271,8 @@ impl Setup {
     }
 
     /// Measures on the held-out rows, with the weights as they would be exported.
-    fn validate(&self, model: &Model, rows: &Rows) -> Result<(Validated, Vec<Answer>)> {
-        let model = model.clone().map_parameters(&mut |_, value| cast(value, self.compute));
+    fn validate(&self, replica: &Replica, rows: &Rows) -> Result<(Validated, Vec<Answer>)> {
+        let model = replica.whole();
         let validation = self.recipe.validation.as_ref();
         let asker = Asker {
             model: &model,
@@ -322,15 +288,11 @@ impl Setup {
     }
 
     /// Saves the state, points the links at it, and removes what is no longer kept.
-    fn save(&self, learner: &Learner) -> Result<()> {
-        let state = &learner.state;
-        let mut trained = Values::new();
-        learner.model.each_parameter(&mut |name, value| {
-            if self.trained(name) {
-                trained.insert(name.to_owned(), value);
-            }
-        });
-        self.store.save(&trained, &learner.optimizer, state).with_context(|| self.last_good())?;
+    fn save(&self, learner: &mut Learner) -> Result<()> {
+        let Learner { team, state } = learner;
+        team.check()?;
+        let trained = team.lead.trained(&self.recipe);
+        self.store.save(&trained, &team.lead.optimizer, state).with_context(|| self.last_good())?;
         let best = state.best.as_ref().map(|best| best.step);
         if best == Some(state.step) {
             self.store.link("best", state.step)?;
@@ -357,8 +319,4 @@ fn recipe(args: &Args) -> Result<Recipe> {
         None => bail!("--set changes RECIPE.toml, which is not given; a run is resumed as it was started"),
     };
     start::recipe(&args.out, args.resume, given, |kept| Recipe::read(kept, &[]))
-}
-
-fn cast(value: Tensor<1>, dtype: DType) -> Tensor<1> {
-    if value.dtype() == dtype { value } else { value.cast(FloatDType::from(dtype)) }
 }

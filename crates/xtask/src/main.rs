@@ -1,5 +1,6 @@
 //! Developer commands: one word each for what a fresh clone should do.
 
+mod device;
 mod site;
 mod steps;
 mod tools;
@@ -37,10 +38,12 @@ enum Command {
     },
     /// Build the site and test it in Chromium, with the reference's known answers; part of `test`
     TestSite,
+    /// Check the known answers on a device and train there beside transformers and PEFT; prints JSON
+    Device(device::Args),
     /// Measure and print JSON
     Bench {
-        /// preprocess, model, kernels, data, scenes, reward, web, or train (beside PyTorch, by the Python that
-        /// WETHINK_PYTHON names); all but the last two when left out
+        /// preprocess, model, kernels, data, scenes, reward, web, decode, or train (beside PyTorch, by the Python that
+        /// WETHINK_PYTHON names); all but the last three when left out
         suite: Option<String>,
     },
 }
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Test => test(),
         Command::Site { out } => site::site(&out),
         Command::TestSite => site::build().and_then(|()| site::test()),
+        Command::Device(args) => device::device(&args),
         Command::Bench { suite } => bench(suite.as_deref()),
     };
     match result {
@@ -124,9 +128,10 @@ fn bench(suite: Option<&str>) -> Result<()> {
     if suite == Some("reward") {
         return steps::cargo(&rewards);
     }
-    let wanted = suite.map_or(Vec::new(), |suite| vec![suite]);
-    // The suite `data` measures the trainer as a built binary.
-    steps::cargo(&["build", "--quiet", "--bin", "trainer"])?;
-    steps::cargo(&[&["run", "--quiet", "--bin", "bench", "--"], &wanted[..]].concat())?;
+    // With all targets, and so the features of all: cargo would compile burn anew for those of one binary. Suites also measure
+    // the trainer as a built binary.
+    steps::cargo(&["build", "--quiet", "--all-targets"])?;
+    let bench = std::env::current_exe()?.with_file_name(format!("bench{}", std::env::consts::EXE_SUFFIX));
+    steps::command(Process::new(bench).args(suite))?;
     if suite.is_none() { steps::cargo(&rewards) } else { Ok(()) }
 }

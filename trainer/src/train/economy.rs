@@ -1,4 +1,4 @@
-//! The recipe's section on memory, and how the samples of a step are divided among passes.
+//! The recipe's section on memory, and how the samples of a step are divided among passes, and passes among devices.
 
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
@@ -96,29 +96,48 @@ pub enum Portion {
 /// Passes of a number of tokens are balanced: the longest sequences are dealt first, each to the pass that has the fewest
 /// tokens so far (Graham, "Bounds on multiprocessing timing anomalies", 1969: at most a third above the best division).
 pub fn passes(tokens: &[usize], portion: Portion) -> Vec<Vec<usize>> {
+    passes_for(tokens, portion, 1)
+}
+
+/// As [`passes`], for a step that `devices` share: none is without a pass while another has several sequences in one, and
+/// passes of a number of tokens are as many for each device.
+pub fn passes_for(tokens: &[usize], portion: Portion, devices: usize) -> Vec<Vec<usize>> {
     let all: Vec<usize> = (0..tokens.len()).collect();
     let limit = match portion {
-        Portion::Rows(rows) => return all.chunks(rows).map(<[usize]>::to_vec).collect(),
+        Portion::Rows(rows) => {
+            let rows = rows.min(all.len().div_ceil(devices)).max(1);
+            return all.chunks(rows).map(<[usize]>::to_vec).collect();
+        }
         Portion::Tokens(limit) => limit,
     };
-    let mut longest_first = all;
-    longest_first.sort_by_key(|&place| std::cmp::Reverse(tokens[place]));
-    let total = |pass: &Vec<usize>| pass.iter().map(|&place| tokens[place]).sum::<usize>();
     let fewest = tokens.iter().map(|&tokens| tokens.min(limit)).sum::<usize>().div_ceil(limit);
-    for count in fewest..tokens.len() {
-        let mut passes = vec![Vec::new(); count];
-        for &place in &longest_first {
-            if let Some(least) = passes.iter_mut().min_by_key(|pass| total(pass)) {
-                least.push(place);
-            }
-        }
-        if passes.iter().all(|pass| pass.len() == 1 || total(pass) <= limit) {
-            passes.iter_mut().for_each(|pass| pass.sort_unstable());
+    for count in (fewest.next_multiple_of(devices)..tokens.len()).step_by(devices) {
+        let mut passes = deal(tokens, count);
+        if passes.iter().all(|pass| pass.len() == 1 || total(tokens, pass) <= limit) {
             passes.sort_unstable();
             return passes;
         }
     }
     (0..tokens.len()).map(|place| vec![place]).collect()
+}
+
+/// Deals things of these weights to so many hands, the heaviest first, each to the hand that holds least so far; every hand
+/// is a list of places, ascending.
+pub fn deal(weights: &[usize], hands: usize) -> Vec<Vec<usize>> {
+    let mut heaviest_first: Vec<usize> = (0..weights.len()).collect();
+    heaviest_first.sort_by_key(|&place| std::cmp::Reverse(weights[place]));
+    let mut dealt = vec![Vec::new(); hands];
+    for place in heaviest_first {
+        if let Some(least) = dealt.iter_mut().min_by_key(|hand| total(weights, hand)) {
+            least.push(place);
+        }
+    }
+    dealt.iter_mut().for_each(|hand| hand.sort_unstable());
+    dealt
+}
+
+fn total(weights: &[usize], places: &[usize]) -> usize {
+    places.iter().map(|&place| weights[place]).sum()
 }
 
 #[cfg(test)]
@@ -147,6 +166,23 @@ mod tests {
         );
         assert_eq!(passes(&[9, 9, 9], Portion::Tokens(10)), [vec![0], vec![1], vec![2]]);
         assert_eq!(passes(&[3, 3], Portion::Tokens(100)), [vec![0, 1]]);
+    }
+
+    #[test]
+    fn every_device_has_its_share() {
+        assert_eq!(passes_for(&[5, 1, 9, 2], Portion::Rows(4), 2), [vec![0, 1], vec![2, 3]]);
+        assert_eq!(passes_for(&[5, 1, 9], Portion::Rows(4), 2), [vec![0, 1], vec![2]]);
+        assert_eq!(passes_for(&[5], Portion::Rows(4), 2), [vec![0]]);
+        let tokens = [50, 10, 40, 20, 30, 10, 60, 20];
+        for (devices, count) in [(1, 3), (2, 4), (4, 4), (5, 5)] {
+            let divided = passes_for(&tokens, Portion::Tokens(80), devices);
+            assert_eq!(divided.len(), count, "{devices}: {divided:?}");
+            let mut places = divided.concat();
+            places.sort_unstable();
+            assert_eq!(places, (0..8).collect::<Vec<_>>());
+        }
+        assert_eq!(deal(&[3, 9, 4, 2], 2), [vec![1], vec![0, 2, 3]]);
+        assert_eq!(deal(&[7], 3), [vec![0], vec![], vec![]]);
     }
 
     #[test]

@@ -2,11 +2,12 @@
 //! disk beside the run if its recipe asks for it.
 //!
 //! A picture is known by the SHA-256 of its patches and its grid. Kept features have the bits of computed ones, so a run is
-//! the same whatever its store still holds: a store is no part of a checkpoint.
+//! the same whatever its store still holds: a store is no part of a checkpoint. Several devices keep theirs in one place.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
@@ -19,17 +20,23 @@ use super::files::{read_tensors, write_tensors};
 
 type Key = [u8; 32];
 
-/// The store of a run.
+/// The store of a run, as one of its devices sees it.
 #[derive(Debug)]
 pub struct Store {
     device: Device,
     dtype: DType,
     /// Values of a feature.
     width: usize,
+    shelves: Arc<Mutex<Shelves>>,
+    /// Pictures that went through this device's tower.
+    pub computed: u64,
+}
+
+/// Where features are kept.
+#[derive(Debug)]
+struct Shelves {
     memory: Shelf<TensorData>,
     disk: Option<(PathBuf, Shelf<()>)>,
-    /// Pictures that went through the tower.
-    pub computed: u64,
 }
 
 /// Things by key within a bound of bytes; the one that was not used for longest makes room.
@@ -97,11 +104,22 @@ impl Memory {
 impl Store {
     /// A store of features `[N, width]` of a type on `device` that holds `memory` bytes, in float32 as the disk has them.
     pub fn new(device: &Device, dtype: DType, width: usize, memory: u64) -> Self {
-        Self { device: device.clone(), dtype, width, memory: Shelf::new(memory), disk: None, computed: 0 }
+        let shelves = Shelves { memory: Shelf::new(memory), disk: None };
+        let shelves = Arc::new(Mutex::new(shelves));
+        Self { device: device.clone(), dtype, width, shelves, computed: 0 }
+    }
+
+    /// The same store for another device. A picture that both meet at the same moment for the first time is computed by both.
+    pub fn beside(&self, device: &Device) -> Self {
+        Self { device: device.clone(), shelves: self.shelves.clone(), computed: 0, ..*self }
+    }
+
+    fn shelves<T>(&self, with: impl FnOnce(&mut Shelves) -> T) -> T {
+        with(&mut self.shelves.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The same with `limit` bytes in a folder, and what the folder holds already. Files of other names are left alone.
-    pub fn on_disk(mut self, folder: &Path, limit: u64) -> Result<Self> {
+    pub fn on_disk(self, folder: &Path, limit: u64) -> Result<Self> {
         let open = || -> std::io::Result<Vec<(SystemTime, Key, u64)>> {
             fs::create_dir_all(folder)?;
             let mut files = Vec::new();
@@ -122,10 +140,12 @@ impl Store {
                 drop(fs::remove_file(folder.join(name_of(&gone))));
             }
         }
-        self.disk = Some((folder.to_owned(), shelf));
+        self.shelves(|shelves| shelves.disk = Some((folder.to_owned(), shelf)));
         Ok(self)
     }
+}
 
+impl Shelves {
     fn kept(&mut self, key: &Key) -> Option<TensorData> {
         if let Some(data) = self.memory.get(key) {
             return Some(data.clone());
@@ -165,7 +185,7 @@ impl Store {
 impl Features for Store {
     fn of(&mut self, patches: &[f32], grid: [usize; 3], compute: &mut dyn FnMut() -> Tensor<2>) -> Tensor<2> {
         let key = key(patches, grid);
-        if let Some(data) = self.kept(&key) {
+        if let Some(data) = self.shelves(|shelves| shelves.kept(&key)) {
             let rows = data.shape().num_elements() / self.width;
             let flat: Tensor<1> = Tensor::from_data(data, (&self.device, DType::F32));
             return flat.cast(FloatDType::from(self.dtype)).reshape([rows, self.width]);
@@ -173,7 +193,8 @@ impl Features for Store {
         self.computed += 1;
         let features = compute();
         let count = features.shape().num_elements();
-        self.keep(key, &features.clone().reshape([count]).into_data().convert_dtype(DType::F32));
+        let data = features.clone().reshape([count]).into_data().convert_dtype(DType::F32);
+        self.shelves(|shelves| shelves.keep(key, &data));
         features
     }
 }
@@ -228,6 +249,10 @@ mod tests {
         assert_eq!(ask(&mut store, 0.3), (first, false));
         assert!(ask(&mut store, 0.4).1);
         assert_eq!(store.computed, 2);
+        let mut beside = store.beside(&Device::flex());
+        assert!(!ask(&mut beside, 0.4).1 && ask(&mut beside, 0.5).1, "devices share one store");
+        assert!(!ask(&mut store, 0.5).1);
+        assert_eq!((store.computed, beside.computed), (2, 1));
     }
 
     #[test]
@@ -237,7 +262,7 @@ mod tests {
         for value in [1.0, 2.0, 1.0, 3.0] {
             ask(&mut store, value);
         }
-        assert_eq!(store.memory.bytes, 32);
+        assert_eq!(store.shelves(|shelves| shelves.memory.bytes), 32);
         assert!(!ask(&mut store, 1.0).1 && !ask(&mut store, 3.0).1);
         assert!(ask(&mut store, 2.0).1);
         let mut none = Store::new(&Device::flex(), DType::F32, 2, 0);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use burn::tensor::{DType, FloatDType, Tensor};
+use burn::tensor::{DType, Device, FloatDType, Tensor};
 use wethink_model::Model;
 
 /// Tensors by parameter name, each flat.
@@ -45,14 +45,40 @@ impl Gradients {
         }
         let mut all = loss.backward();
         for (name, leaf) in leaves {
-            let Some(gradient) = leaf.grad_remove(&mut all) else { continue };
-            let sum = match self.sum.remove(&name) {
-                Some(sum) => sum + gradient,
-                None => gradient,
-            };
-            self.sum.insert(name, sum);
+            if let Some(gradient) = leaf.grad_remove(&mut all) {
+                self.enter(name, gradient);
+            }
         }
         Ok(rest)
+    }
+
+    fn enter(&mut self, name: String, gradient: Tensor<1>) {
+        let sum = match self.sum.remove(&name) {
+            Some(sum) => sum + gradient,
+            None => gradient,
+        };
+        self.sum.insert(name, sum);
+    }
+
+    /// Adds what another device gave, on `device`, where these are.
+    pub fn merge(&mut self, other: Self, device: &Device) {
+        other.sum.into_iter().for_each(|(name, gradient)| self.enter(name, gradient.to_device(device)));
+    }
+
+    /// The same on another device.
+    pub fn on(self, device: &Device) -> Self {
+        let there = |(name, gradient): (String, Tensor<1>)| (name, gradient.to_device(device));
+        Self { sum: self.sum.into_iter().map(there).collect() }
+    }
+
+    /// Takes the gradient of a parameter away.
+    pub fn take(&mut self, name: &str) -> Option<Tensor<1>> {
+        self.sum.remove(name)
+    }
+
+    /// Puts a gradient in its place.
+    pub fn put(&mut self, name: String, gradient: Tensor<1>) {
+        self.sum.insert(name, gradient);
     }
 
     /// The gradient of a parameter.

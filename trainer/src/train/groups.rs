@@ -1,6 +1,9 @@
-//! The five groups of parameters that are trained or frozen, each with a learning rate and a decay of its own.
+//! The five groups of parameters that are trained or frozen, each with a learning rate and a decay of its own: the names they
+//! go by, and the recipe's section on them.
 
 use serde::{Deserialize, Serialize};
+
+use super::adamw::Rate;
 
 /// A part of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -43,6 +46,52 @@ impl Group {
             Self::Embeddings => "embeddings",
         }
     }
+}
+
+/// The five groups. A group that is left out is frozen.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Groups {
+    /// The vision tower without its merger.
+    pub vision: Option<Rates>,
+    /// The merger.
+    pub merger: Option<Rates>,
+    /// The token embedding, and the head where it is tied.
+    pub embeddings: Option<Rates>,
+    /// The layers of the language model.
+    pub language: Option<Rates>,
+    /// The head, where it is not tied.
+    pub head: Option<Rates>,
+}
+
+impl Groups {
+    /// How a group is trained; `None` when it is frozen.
+    pub fn rates(&self, group: Group) -> Option<Rates> {
+        match group {
+            Group::Vision => self.vision,
+            Group::Merger => self.merger,
+            Group::Embeddings => self.embeddings,
+            Group::Language => self.language,
+            Group::Head => self.head,
+        }
+    }
+
+    /// What the optimizer does with a group's parameters where every rate is multiplied by `factor`.
+    pub fn rate(&self, group: Group, factor: f64) -> Rate {
+        let rates = self.rates(group).unwrap_or(Rates { learning_rate: 0.0, weight_decay: 0.0 });
+        Rate { learning_rate: rates.learning_rate * factor, weight_decay: rates.weight_decay }
+    }
+}
+
+/// How a group is trained.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rates {
+    /// Learning rate at its highest.
+    pub learning_rate: f64,
+    /// Decoupled weight decay.
+    #[serde(default)]
+    pub weight_decay: f64,
 }
 
 #[cfg(test)]

@@ -1,6 +1,4 @@
 //! A training run as one TOML file: read, changed by `--set`, checked, and written back with every value resolved.
-//!
-//! One file somewhat beyond the usual length: every field stands beside its default and its check.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,6 +11,7 @@ use super::adamw::{Rate, Settings};
 use super::changes;
 use super::economy::{Layout, Memory, Portion};
 use super::groups::Group;
+pub use super::groups::{Groups, Rates};
 use super::lora::Lora;
 use super::loss::Loss;
 use super::schedule::{Shape, factor};
@@ -159,52 +158,6 @@ impl Default for Schedule {
     fn default() -> Self {
         Self { shape: Shape::Cosine, warmup: 0, floor: 0.0 }
     }
-}
-
-/// The five groups. A group that is left out is frozen.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Groups {
-    /// The vision tower without its merger.
-    pub vision: Option<Rates>,
-    /// The merger.
-    pub merger: Option<Rates>,
-    /// The token embedding, and the head where it is tied.
-    pub embeddings: Option<Rates>,
-    /// The layers of the language model.
-    pub language: Option<Rates>,
-    /// The head, where it is not tied.
-    pub head: Option<Rates>,
-}
-
-impl Groups {
-    /// How a group is trained; `None` when it is frozen.
-    pub fn rates(&self, group: Group) -> Option<Rates> {
-        match group {
-            Group::Vision => self.vision,
-            Group::Merger => self.merger,
-            Group::Embeddings => self.embeddings,
-            Group::Language => self.language,
-            Group::Head => self.head,
-        }
-    }
-
-    /// What the optimizer does with a group's parameters where every rate is multiplied by `factor`.
-    pub fn rate(&self, group: Group, factor: f64) -> Rate {
-        let rates = self.rates(group).unwrap_or(Rates { learning_rate: 0.0, weight_decay: 0.0 });
-        Rate { learning_rate: rates.learning_rate * factor, weight_decay: rates.weight_decay }
-    }
-}
-
-/// How a group is trained.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rates {
-    /// Learning rate at its highest.
-    pub learning_rate: f64,
-    /// Decoupled weight decay.
-    #[serde(default)]
-    pub weight_decay: f64,
 }
 
 /// Measurements on rows that are not trained on.

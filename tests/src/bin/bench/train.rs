@@ -3,13 +3,14 @@
 //! Needs a Python with the packages of `tests/interop/train/requirements.txt`, named by `WETHINK_PYTHON`. Where `perf` is
 //! installed, a second run tells the trainer's dearest functions; it is not timed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::{Value, json};
 use wethink_processor::Options;
+use wethink_tests::fixtures::interop;
 use wethink_trainer::folder::Folder;
 use wethink_trainer::train::feed::order;
 use wethink_trainer::train::metrics;
@@ -20,7 +21,7 @@ const BATCH: usize = 8;
 const STEPS: usize = 8;
 /// Steps before anything is counted.
 const WARM_UP: usize = 2;
-const SEED: u64 = 3;
+pub const SEED: u64 = 3;
 
 /// Runs both and compares.
 pub fn train() -> Result<Value> {
@@ -33,10 +34,7 @@ pub fn train() -> Result<Value> {
     std::fs::create_dir_all(&folder)?;
     let (data, rows, checkpoint) = (path("data"), path("data/rows.jsonl"), path("s"));
     let count = (BATCH * STEPS).to_string();
-    let binary = std::env::current_exe()?.with_file_name(format!("trainer{}", std::env::consts::EXE_SUFFIX));
-    let trainer = |arguments: &[&str]| {
-        run(Command::new(&binary).args(arguments)).context("trainer; build it by `cargo build`")
-    };
+    let trainer = |arguments: &[&str]| run(Command::new(binary("trainer")?).args(arguments));
     trainer(&["scenes", "make", "--task", "A", "--n", &count, "--out", &data])?;
     trainer(&["init", "--preset", "S", "--tokenizer-from", &rows, "--out", &checkpoint])?;
     let recipe = format!(
@@ -48,20 +46,19 @@ pub fn train() -> Result<Value> {
             .concat()
     );
     std::fs::write(path("recipe.toml"), recipe)?;
-    write_batches(Path::new(&path("batches.safetensors")), Path::new(&rows), Path::new(&checkpoint))?;
+    write_batches(Path::new(&path("batches.safetensors")), Path::new(&rows), Path::new(&checkpoint), BATCH)?;
 
     trainer(&["sft", &path("recipe.toml"), "--device", "cpu", "--out", &path("run")])?;
     let ours = summary(&metrics::read(&folder.join("run/metrics.jsonl"))?);
-    let mut again = Command::new("perf");
-    again.args(["record", "--quiet", "-o", &path("perf.data"), "--"]).arg(&binary);
+    let mut again = Command::new(binary("trainer")?);
     again.args(["sft", &path("recipe.toml"), "--device", "cpu", "--out", &path("profiled")]);
-    let dearest = match run(&mut again) {
-        Ok(_) => dearest(Path::new(&path("perf.data")))?,
+    let dearest = match profiled(&again, Path::new(&path("perf.data"))) {
+        Ok(()) => dearest(Path::new(&path("perf.data")))?,
         Err(error) => {
             json!(format!("perf cannot be used; on Debian it is the package linux-perf: {error:#}"))
         }
     };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/bench_train.py");
+    let script = interop().join("bench_train.py");
     let threads = std::thread::available_parallelism()?.get().to_string();
     let mut command = Command::new(python);
     command.arg(script).args([&checkpoint, &path("batches.safetensors"), &threads]);
@@ -82,8 +79,21 @@ pub fn train() -> Result<Value> {
     }))
 }
 
+/// A program that is built with this one.
+pub fn binary(name: &str) -> Result<PathBuf> {
+    let path = std::env::current_exe()?.with_file_name(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    if path.is_file() { Ok(path) } else { bail!("{}: not there; `cargo build` makes it", path.display()) }
+}
+
+/// Runs a command once more under `perf`.
+pub fn profiled(command: &Command, recording: &Path) -> Result<()> {
+    let mut again = Command::new("perf");
+    again.args(["record", "--quiet", "-o"]).arg(recording).arg("--").arg(command.get_program());
+    run(again.args(command.get_args())).map(drop)
+}
+
 /// The ten functions that took most samples of a recording, start-up included, by the library's own names.
-fn dearest(recording: &Path) -> Result<Value> {
+pub fn dearest(recording: &Path) -> Result<Value> {
     let mut report = Command::new("perf");
     report.args([
         "report",
@@ -111,12 +121,12 @@ fn dearest(recording: &Path) -> Result<Value> {
     Ok(shares.iter().take(10).map(|(name, share)| json!({ "name": name, "share": share })).collect())
 }
 
-fn steps_of(theirs: &Value) -> Vec<Value> {
+pub fn steps_of(theirs: &Value) -> Vec<Value> {
     theirs["steps"].as_array().cloned().unwrap_or_default()
 }
 
 /// Median time, tokens a second, peak memory and losses of the steps after warm-up.
-fn summary(steps: &[Value]) -> Value {
+pub fn summary(steps: &[Value]) -> Value {
     let number = |step: &Value, field: &str| step[field].as_f64().unwrap_or(f64::NAN);
     let mut times: Vec<f64> = steps.iter().skip(WARM_UP).map(|step| number(step, "seconds")).collect();
     times.sort_by(f64::total_cmp);
@@ -133,12 +143,12 @@ fn summary(steps: &[Value]) -> Value {
 }
 
 /// The batches that the run will draw, padded on the right, as PyTorch takes them.
-fn write_batches(path: &Path, rows: &Path, checkpoint: &Path) -> Result<()> {
+pub fn write_batches(path: &Path, rows: &Path, checkpoint: &Path, batch: usize) -> Result<()> {
     let rows = Rows::open(rows, None)?;
     let processor = Folder::open(checkpoint)?.processor()?;
     let order = order(SEED, 0, rows.len());
     let mut tensors = Vec::new();
-    for (step, part) in order.chunks(BATCH).enumerate() {
+    for (step, part) in order.chunks(batch).enumerate() {
         let samples = part.iter().map(|&row| rows.sample(&processor, row, &Options::default()));
         let samples: Vec<Sample> = samples.collect::<Result<_>>()?;
         let width = samples.iter().map(Sample::tokens).max().unwrap_or(0);
@@ -174,7 +184,7 @@ fn write_batches(path: &Path, rows: &Path, checkpoint: &Path) -> Result<()> {
     Ok(std::fs::write(path, safetensors::serialize(views, None)?)?)
 }
 
-fn run(command: &mut Command) -> Result<Vec<u8>> {
+pub fn run(command: &mut Command) -> Result<Vec<u8>> {
     let output = command.output()?;
     if !output.status.success() {
         bail!("{}", String::from_utf8_lossy(&output.stderr));
