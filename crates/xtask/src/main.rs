@@ -39,8 +39,8 @@ enum Command {
     TestSite,
     /// Measure and print JSON
     Bench {
-        /// preprocess, model, kernels, data, scenes, reward, web, or train (beside PyTorch, by the Python that
-        /// WETHINK_PYTHON names); all but the last two when left out
+        /// preprocess, model, kernels, data, scenes, reward, web, decode, or train (beside PyTorch, by the Python that
+        /// WETHINK_PYTHON names); all but the last three when left out
         suite: Option<String>,
     },
 }
@@ -125,8 +125,9 @@ fn bench(suite: Option<&str>) -> Result<()> {
         return steps::cargo(&rewards);
     }
     let wanted = suite.map_or(Vec::new(), |suite| vec![suite]);
-    // The suite `data` measures the trainer as a built binary.
-    steps::cargo(&["build", "--quiet", "--bin", "trainer"])?;
-    steps::cargo(&[&["run", "--quiet", "--bin", "bench", "--"], &wanted[..]].concat())?;
+    // All targets, as the tests do: programs alone have other features, and burn is long to build. The suite `data` measures
+    // the trainer as a built program.
+    steps::cargo(&["build", "--quiet", "--all-targets"])?;
+    steps::command(Process::new(site::built("bench")).args(wanted))?;
     if suite.is_none() { steps::cargo(&rewards) } else { Ok(()) }
 }
