@@ -56,6 +56,8 @@ mod pack_commands;
 #[cfg(test)]
 mod pack_limits;
 #[cfg(test)]
+mod pack_memory;
+#[cfg(test)]
 mod packs;
 #[cfg(test)]
 mod parallel;

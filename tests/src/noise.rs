@@ -1,10 +1,14 @@
 //! Models of the released widths without their weights: packs of noise, for limits, memory and speed.
 
-use anyhow::Result;
+use std::path::Path;
+
+use anyhow::{Context, Result};
 use burn::tensor::Device;
 use half::f16;
 use serde_json::{Value, json};
-use wethink_model::{Model, Pack, PackLoader, PackType};
+use sha2::{Digest, Sha256};
+use wethink_model::{Model, PACK, Pack, PackFile, PackLoader, PackType};
+use wethink_trainer::folder::Folder;
 
 /// `config.json` of the 3B shape. The tower takes no part in decoding: one block stands for it.
 pub fn shape_3b() -> Value {
@@ -30,21 +34,52 @@ fn shape(width: usize, heads: usize, kv_heads: usize, inner: usize, layers: usiz
 pub fn model(pack: &Pack, device: &Device) -> Result<Model> {
     let mut loader = PackLoader::new(pack, device)?;
     for (index, parts) in pack.parts_of_shards() {
-        let mut bytes = vec![0u8; pack.shards[index].bytes as usize];
-        for (t, p) in parts {
-            let tensor = &pack.tensors[t];
-            let (values, scales) = tensor.ranges(&tensor.parts[p]);
-            fill(tensor.dtype, &mut bytes[values.start as usize..values.end as usize]);
-            for half in
-                scales.into_iter().flat_map(|range| (range.start as usize..range.end as usize).step_by(2))
-            {
-                let scale = if tensor.dtype == PackType::Q4 { 4e-3 } else { 2.5e-4 };
-                bytes[half..half + 2].copy_from_slice(&f16::from_f32(scale).to_le_bytes());
-            }
-        }
-        loader.shard(index, &bytes)?;
+        loader.shard(index, &shard(pack, index, &parts))?;
     }
     Ok(loader.finish()?)
+}
+
+/// Writes the same as a pack's folder, with the small files of a checkpoint.
+pub fn write(mut pack: Pack, files: &Folder, out: &Path) -> Result<Pack> {
+    std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+    let sum = |bytes: &[u8]| Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    for (index, parts) in pack.parts_of_shards() {
+        let bytes = shard(&pack, index, &parts);
+        pack.shards[index].sha256 = sum(&bytes);
+        std::fs::write(out.join(&pack.shards[index].file), bytes)?;
+    }
+    for name in SMALL {
+        let Some(bytes) = files.read(name)? else { continue };
+        std::fs::write(out.join(name), &bytes)?;
+        pack.files.push(PackFile { name: name.into(), bytes: bytes.len() as u64, sha256: sum(&bytes) });
+    }
+    pack.check()?;
+    std::fs::write(out.join(PACK), serde_json::to_vec_pretty(&pack)?)?;
+    Ok(pack)
+}
+
+/// What a pack needs to be asked anything.
+const SMALL: [&str; 5] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "preprocessor_config.json",
+    "chat_template.json",
+    "generation_config.json",
+];
+
+fn shard(pack: &Pack, index: usize, parts: &[(usize, usize)]) -> Vec<u8> {
+    let mut bytes = vec![0u8; pack.shards[index].bytes as usize];
+    for &(t, p) in parts {
+        let tensor = &pack.tensors[t];
+        let (values, scales) = tensor.ranges(&tensor.parts[p]);
+        fill(tensor.dtype, &mut bytes[values.start as usize..values.end as usize]);
+        for half in scales.into_iter().flat_map(|range| (range.start as usize..range.end as usize).step_by(2))
+        {
+            let scale = if tensor.dtype == PackType::Q4 { 4e-3 } else { 2.5e-4 };
+            bytes[half..half + 2].copy_from_slice(&f16::from_f32(scale).to_le_bytes());
+        }
+    }
+    bytes
 }
 
 fn fill(dtype: PackType, bytes: &mut [u8]) {

@@ -9,8 +9,8 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use wethink_kernels::{packed_add, packed_gate_up, packed_product};
 use wethink_model::{
-    Generation, KvCache, Launches, Loader, Model, Options, PackedMatrix, PackedRows, Packing, Prompt, Row,
-    Sampling, pack_row,
+    Detokenize, Generation, KvCache, Launches, Loader, Model, Options, PackedMatrix, PackedRows, Packing,
+    Prompt, Row, Sampling, pack_row,
 };
 use wethink_trainer::folder::Folder;
 use wethink_trainer::pack::{Override, Quantize, plan, write};
@@ -112,7 +112,7 @@ pub(crate) fn greedy(model: &Model, prompt: Prompt, ahead: usize, count: usize) 
         seed: 0,
         step: 0,
     };
-    generate(model, prompt, &mut cache, options, ahead)
+    generate(model, prompt, &mut cache, options, None, ahead)
 }
 
 fn generate(
@@ -120,13 +120,14 @@ fn generate(
     prompt: Prompt,
     cache: &mut KvCache,
     options: Options,
+    detokenize: Option<Detokenize>,
     ahead: usize,
 ) -> (Vec<u32>, Vec<f32>) {
     let mut launches = Launches::new();
     let row = [Row { prompt: 0, sample: 0 }];
-    let generation =
-        Generation::new(model, &[prompt], &row, cache, options, None, &mut launches).expect("sound");
-    let mut generation = generation.ahead(ahead);
+    let mut generation =
+        Generation::new(model, &[prompt], &row, cache, options, detokenize, &mut launches).expect("sound");
+    generation.ahead(ahead);
     while block_on(generation.next()).expect("the device works").is_some() {}
     (generation.ids(0).to_vec(), generation.logprobs(0).to_vec())
 }
@@ -207,7 +208,7 @@ fn golden_decoding_takes_seven_launches_a_layer() {
             ("mrope_append_joined", layers),
             ("packed_gate_up", layers),
             ("packed_gather", parts("model.embed_tokens.weight")),
-            ("packed_matvec", 3 * layers),
+            ("packed_matvec", 3 * layers + parts("lm_head.weight")),
             ("rms_norm", 1),
         ];
         assert_eq!(launches.iter().collect::<Vec<_>>(), want, "{rows} rows");
@@ -268,6 +269,31 @@ fn packed_products_equal_plain_ones() {
     }
 }
 
+/// What came in parts is the same matrix in one buffer.
+#[test]
+fn parts_put_together_are_the_same_rows() {
+    let turn = wgpu();
+    for device in [Device::flex(), (*turn).clone()] {
+        for packing in [Packing::Q4, Packing::Q8, Packing::F16] {
+            let part = |rows: usize, from: usize| {
+                let (mut words, mut scales) = (Vec::new(), Vec::new());
+                for row in from..from + rows {
+                    let row: Vec<f32> = (0..65).map(|i| ((row * 65 + i) as f32).sin()).collect();
+                    pack_row(packing, &row, &mut words, &mut scales).expect("finite");
+                }
+                let bytes =
+                    |words: Vec<u32>| words.into_iter().flat_map(u32::to_le_bytes).collect::<Vec<u8>>();
+                PackedRows::new(packing, 65, &bytes(words), &bytes(scales), &device)
+            };
+            let parts = vec![part(7, 0), part(4, 7), part(9, 11)];
+            let whole = PackedMatrix::new(packing, 65, vec![PackedRows::concatenated(&parts, &device)]);
+            let parts = PackedMatrix::new(packing, 65, parts);
+            assert_eq!((whole.rows(), whole.bytes()), (20, parts.bytes()));
+            assert_eq!(values(whole.dense(&device)), values(parts.dense(&device)), "{packing:?}");
+        }
+    }
+}
+
 /// Several tokens before one reading are the tokens of one reading each, sampled ones too, and what is drawn on the device
 /// is what is drawn here.
 #[test]
@@ -277,35 +303,45 @@ fn golden_tokens_computed_ahead_are_the_same() {
     let folder = packed(Quantize::Q4, &[], &|_| 1.0);
     let folder = open(&folder);
     let (model, host) = (load(&folder, &device), load(&folder, &Device::flex()));
+    let processor = folder.processor().expect("a tokenizer");
+    let decode = |ids: &[u32]| processor.tokenizer.decode(ids, false).expect("ids of the vocabulary");
     let warm = Sampling { temperature: 0.8, top_k: Some(50), top_p: Some(0.95), repetition_penalty: 1.0 };
     let with_picture = set.cases.iter().find(|case| !case.encoded.grids.is_empty());
     let without = set.cases.iter().find(|case| case.encoded.grids.is_empty());
     for case in with_picture.into_iter().chain(without) {
         for sampling in [Sampling::default(), warm.clone()] {
-            let options = |stop_ids: &[u32]| Options {
+            let options = |stop_ids: &[u32], stop_strings: &[String]| Options {
                 sampling: sampling.clone(),
                 max_new_tokens: 13,
                 min_new_tokens: 0,
                 stop_ids: stop_ids.to_vec(),
-                stop_strings: Vec::new(),
+                stop_strings: stop_strings.to_vec(),
                 seed: 4,
                 step: 0,
             };
-            let run = |model: &Model, stop_ids: &[u32], ahead: usize| {
+            let run = |model: &Model, stop_ids: &[u32], stop_strings: &[String], ahead: usize| {
                 let mut cache = model.cache(1, case.encoded.ids.len() + 13);
-                let said = generate(model, case.prompt(), &mut cache, options(stop_ids), ahead);
+                let options = options(stop_ids, stop_strings);
+                let said = generate(model, case.prompt(), &mut cache, options, Some(&decode), ahead);
                 // Every token but the last is in the cache, whatever was computed beyond.
                 assert_eq!(cache.len(0), case.encoded.ids.len() + said.0.len() - 1, "{}", case.name);
                 said
             };
-            let want = run(&host, &[], 1);
+            let want = run(&host, &[], &[], 1);
+            // Two letters from the middle of the answer.
+            let text: Vec<char> = decode(&want.0).chars().collect();
+            let stop_text: String = text[text.len() / 2..text.len() / 2 + 2].iter().collect();
+            let holds = |count: &usize| decode(&want.0[..*count]).contains(&stop_text);
+            let text_end = (1..=want.0.len()).find(holds).expect("the whole answer holds it");
             for ahead in [1, 4] {
-                let got = run(&model, &[], ahead);
+                let got = run(&model, &[], &[], ahead);
                 assert_eq!(got.0, want.0, "{} {sampling:?} {ahead} ahead", case.name);
                 assert_close(&format!("{} {ahead} ahead", case.name), &got.1, &want.1);
                 let stop = [want.0[6]];
                 let end = want.0.iter().position(|id| *id == stop[0]).expect("it is there") + 1;
-                assert_eq!(run(&model, &stop, ahead).0, want.0[..end], "{} stopped", case.name);
+                assert_eq!(run(&model, &stop, &[], ahead).0, want.0[..end], "{} stopped", case.name);
+                let stopped = run(&model, &[], std::slice::from_ref(&stop_text), ahead).0;
+                assert_eq!(stopped, want.0[..text_end], "{} stopped at {stop_text:?}", case.name);
             }
         }
     }

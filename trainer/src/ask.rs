@@ -158,8 +158,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let row = Row { prompt: 0, sample: 0 };
     let started = Instant::now();
     let mut generation =
-        Generation::new(&model, &[prompt], &[row], &mut cache, options, Some(&decode), &mut launches)?
-            .ahead(AHEAD);
+        Generation::new(&model, &[prompt], &[row], &mut cache, options, Some(&decode), &mut launches)?;
+    generation.ahead(AHEAD);
     let (out, prefill) = stream(&mut generation, &processor, &stop_ids, args.json, &stop, started)?;
 
     let reason = generation.finish_reason(0);

@@ -16,7 +16,7 @@ use burn::tensor::{DType, Device, Tensor};
 use clap::Parser;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use wethink_model::{Config, Model, expected_tensors};
+use wethink_model::{Config, Model, expected_tensors, weight_bytes};
 use wethink_reward::RewardMap;
 
 use crate::device::{self, DeviceArg, DtypeArg};
@@ -26,7 +26,7 @@ use crate::train::files::write_tensors;
 use crate::train::lora::Lora;
 use crate::train::rows::Rows;
 use crate::train::store::Store;
-use crate::{peft, progress};
+use crate::{figures, peft, progress};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,7 +36,11 @@ Examples:
     --override 'model.layers.0.*=q8' --report report.json --rows held-out.jsonl
 
 Adapters are merged into the weights, or by --adapter written alone in PEFT's
-layout. A pack that was interrupted is continued by the same command.";
+layout. A pack that was interrupted is continued by the same command.
+
+A checkpoint folder is packed shard by shard: memory does not grow with it.
+A run's weights are put together first, and the report's --rows run the
+unpacked model: both hold it whole, in float32 (33 GB for 7B).";
 
 /// Bytes of a shard at most, unless one tensor is larger; as the released checkpoint has it.
 const SHARD: usize = 5_000_000_000;
@@ -69,7 +73,7 @@ pub struct Args {
     /// Where to write what packing cost
     #[arg(long, value_name = "FILE", requires = "quantize")]
     report: Option<PathBuf>,
-    /// WeThink rows to compare pack and whole model on, for the report
+    /// WeThink rows to compare pack and whole model on, for the report; the models run one after the other
     #[arg(long, value_name = "FILE", requires = "report")]
     rows: Option<PathBuf>,
     /// Folder that the rows' pictures are named from [default: the rows' own]
@@ -160,11 +164,19 @@ fn pack(args: &Args, quantize: Quantize) -> Result<ExitCode> {
     let pack =
         pack::write(plan, &values, &folder, &identity, &args.out, &mut |done, total| bar.at(done, total))?;
     bar.finish();
-    eprintln!("{}: {} bytes in {} shards", args.out.display(), pack.bytes(), pack.shards.len());
+    let peak = figures::peak_memory()
+        .map_or(String::new(), |bytes| format!(", {:.2} GB of memory at most", bytes as f64 / 1e9));
+    eprintln!("{}: {} bytes in {} shards{peak}", args.out.display(), pack.bytes(), pack.shards.len());
     if let Some(path) = &args.report {
         let rewards = RewardMap::from_entries(&[] as &[&str])?;
         let data = args.rows.as_deref().map(|rows| Rows::open(rows, args.images.as_deref())).transpose()?;
         let opened = data.is_some().then(|| device::open(args.device, None)).transpose()?;
+        if let Some(opened) = &opened {
+            let whole = weight_bytes(&folder.config()?) as f64 / 1e9;
+            eprintln!(
+                "comparing on {opened}: the unpacked model takes {whole:.2} GB there, the pack comes after it"
+            );
+        }
         let rows = data.as_ref().zip(opened.as_ref()).map(|(data, opened)| ReportRows {
             limit: data.len().min(args.limit.unwrap_or(usize::MAX)),
             data,

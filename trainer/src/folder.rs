@@ -37,6 +37,14 @@ impl Shard {
     pub fn bytes(&self) -> &[u8] {
         &self.map
     }
+
+    /// Gives the pages back that have come from disk; they come again when they are read.
+    pub fn give_back(&self) {
+        // SAFETY: the map is of a file and read only, so its pages hold nothing that the file does not. A system that will
+        // not take them back keeps them: nothing but memory is lost.
+        #[cfg(unix)]
+        let _ = unsafe { self.map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+    }
 }
 
 impl Folder {
@@ -112,7 +120,8 @@ impl Folder {
         names.into_iter().map(|name| self.map(name)).collect()
     }
 
-    fn map(&self, name: String) -> Result<Shard> {
+    /// Maps one file.
+    pub(crate) fn map(&self, name: String) -> Result<Shard> {
         let path = self.dir.join(&name);
         let open = || -> io::Result<Mmap> {
             let file = File::open(&path)?;

@@ -78,6 +78,32 @@ impl PackedRows {
         Self { store: Arc::new(store), first: 0, rows }
     }
 
+    /// Rows of several buffers, each used from its first to its last row, in one buffer: a kernel is launched once for all. Until
+    /// the parts are dropped this takes their memory twice.
+    pub fn concatenated(parts: &[Self], device: &Device) -> Self {
+        let rows = parts.iter().map(|part| part.rows).sum();
+        let (mut on_device, mut on_host) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
+        for part in parts {
+            match &*part.store {
+                Store::Device { words, scales } => {
+                    on_device.0.push(words.clone());
+                    on_device.1.push(scales.clone());
+                }
+                Store::Host { words, scales } => {
+                    on_host.0.extend_from_slice(words);
+                    on_host.1.extend_from_slice(scales);
+                }
+            }
+        }
+        let store = if on_device.0.is_empty() {
+            Store::Host { words: on_host.0, scales: on_host.1 }
+        } else {
+            let cat = |parts| device.memory_persistent_allocations(parts, |parts| Tensor::cat(parts, 0));
+            Store::Device { words: cat(on_device.0), scales: cat(on_device.1) }
+        };
+        Self { store: Arc::new(store), first: 0, rows }
+    }
+
     /// The same rows as consecutive ranges of `counts` rows, in the same buffer.
     ///
     /// # Panics

@@ -194,11 +194,17 @@ impl<'a> Generation<'a> {
         Ok(Self { model, cache, launches, options, detokenize, rows, logits, ahead, waiting, prefill })
     }
 
-    /// Lets a device that is far away compute `tokens` tokens before it is waited for: ids stay there, and one reading brings
-    /// all of them. What a row computes beyond its end is dropped. The tokens are the same for any number.
-    pub fn ahead(mut self, tokens: usize) -> Self {
+    /// Lets a device that is far away compute `tokens` tokens before it is waited for, from the next reading on: ids stay
+    /// there, and one reading brings all of them. What a row computes beyond its end is dropped. The tokens are the same for
+    /// any number.
+    pub fn ahead(&mut self, tokens: usize) {
         self.ahead = tokens.max(1);
-        self
+    }
+
+    /// Tokens of every row that have been read back and not been asked for yet: [`Generation::next`] waits for the device
+    /// where there are none.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
     }
 
     /// The next token of every unfinished row, or `None` when all have ended.

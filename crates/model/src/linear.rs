@@ -45,11 +45,16 @@ impl Packed {
 impl Linear {
     /// `[.., in]` to `[.., out]`.
     pub fn forward<const R: usize>(&self, x: Tensor<R>) -> Tensor<R> {
+        self.counted(x, &mut Launches::new())
+    }
+
+    /// As [`Linear::forward`]; the launches of a packed weight are counted.
+    pub(crate) fn counted<const R: usize>(&self, x: Tensor<R>, launches: &mut Launches) -> Tensor<R> {
         let mut shape = x.dims();
         let width = shape[R - 1];
         let rows = shape[..R - 1].iter().product::<usize>();
         let x = x.reshape([rows, width]);
-        let y = self.weight.apply(x.clone()); // [rows, out]
+        let y = self.weight.apply(x.clone(), launches); // [rows, out]
         let y = match &self.bias {
             Some(bias) => y + bias.val().unsqueeze(),
             None => y,
@@ -73,11 +78,11 @@ impl Weight {
     }
 
     /// `x · Wᵀ`: `[rows, in]` to `[rows, out]`.
-    pub fn apply(&self, x: Tensor<2>) -> Tensor<2> {
+    pub fn apply(&self, x: Tensor<2>, launches: &mut Launches) -> Tensor<2> {
         match self {
             Weight::Dense(weight) => x.matmul(weight.val().transpose()),
-            // Launches are counted where products are fused with what surrounds them, and dense products nowhere.
-            Weight::Packed(packed) => packed_product(x, &packed.matrix, None, None, &mut Launches::new()),
+            // Dense products are burn's own, and counted nowhere.
+            Weight::Packed(packed) => packed_product(x, &packed.matrix, None, None, launches),
         }
     }
 

@@ -144,13 +144,13 @@ impl Model {
         let span = Span::new(work.starts.clone(), counts.clone(), work.shape()[1], &device);
         let rotary = self.rotary(&work);
         let scope = Scope::Cached { span: &span, cache: &mut *cache };
-        let pass = Pass { rotary: &rotary, scope, launches, trace: None };
+        let pass = Pass { rotary: &rotary, scope, launches: &mut *launches, trace: None };
         let hidden = self.model.forward(embedded, pass);
         for ((row, prompt), pictures) in cache.rows.iter_mut().zip(prompts).zip(&work.pictures) {
             row.hold(prompt, pictures);
         }
         Ok(Prefill {
-            logits: self.head(last_of_rows(hidden, &counts)),
+            logits: self.head(last_of_rows(hidden, &counts), launches),
             computed_tokens: counts.iter().sum(),
             image_tokens: work.pictures.iter().flatten().map(|picture| picture.tokens.len()).sum(),
             computed_pictures: work.new_pictures().count(),
@@ -203,16 +203,16 @@ impl Model {
         let rotary = multimodal(&positions, &self.config.text, &device);
         let span = Span::new(starts, counts, 1, &device);
         let scope = Scope::Cached { span: &span, cache };
-        let pass = Pass { rotary: &rotary, scope, launches, trace: None };
+        let pass = Pass { rotary: &rotary, scope, launches: &mut *launches, trace: None };
         let hidden = self.model.forward(x.unsqueeze_dim(1), pass);
-        self.head(hidden.squeeze_dim(1))
+        self.head(hidden.squeeze_dim(1), launches)
     }
 
     /// Runs whole prompts without a cache and keeps every intermediate result.
     pub fn trace(&self, prompts: &[Prompt], launches: &mut Launches) -> Result<Trace, PromptError> {
         let mut hidden = Vec::new();
         let (last, vision) = self.hidden(prompts, &Economy::default(), None, launches, Some(&mut hidden))?;
-        Ok(Trace { vision, hidden, logits: self.head(last) })
+        Ok(Trace { vision, hidden, logits: self.head(last, launches) })
     }
 
     /// Whole prompts without a cache: the output of the final norm, `[B, T, C]`, and the features of all pictures, if they
@@ -337,8 +337,8 @@ impl Model {
     }
 
     /// Logits, `[.., C]` to `[.., V]`.
-    pub(crate) fn head<const R: usize>(&self, hidden: Tensor<R>) -> Tensor<R> {
-        self.output().forward(hidden)
+    pub(crate) fn head<const R: usize>(&self, hidden: Tensor<R>, launches: &mut Launches) -> Tensor<R> {
+        self.output().counted(hidden, launches)
     }
 
     /// The head as a linear map: its own, or the embedding.

@@ -3,7 +3,7 @@
 //!
 //! Queries, keys and values of a layer go to the device as one matrix, of which the three weights are ranges: at decode one
 //! launch computes all of them. They are held back on the host until all three have come, which is soon, since a pack lists
-//! them one after the other.
+//! them one after the other. A matrix that came in parts is put together on the device, where one binding holds it.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::checkpoint::Parts;
 use crate::pack::{Pack, PackError, PackTensor, PackType};
 use crate::{Config, Model};
 
-/// Bytes of a matrix at most that is put together of several tensors: WebGPU's default for one binding.
+/// Bytes of a matrix at most that is put together of several tensors or parts: WebGPU's default for one binding.
 const JOINED_BYTES: usize = 128 << 20;
 
 /// The names that are joined, in the order of their rows.
@@ -96,6 +96,7 @@ impl PackLoader {
             }
         }
         self.join();
+        self.concatenate(index);
         Ok(())
     }
 
@@ -183,6 +184,29 @@ impl PackLoader {
         }
     }
 
+    /// Puts the parts of a tensor together that this shard completes, if one binding holds it whole. The parts go to the
+    /// device as they come: a host never holds more than one.
+    fn concatenate(&mut self, shard: usize) {
+        for (t, tensor) in self.pack.tensors.iter().enumerate() {
+            let bytes = {
+                let (rows, width) = tensor.matrix();
+                rows as u64 * (tensor.dtype.row_bytes(width) + tensor.dtype.scale_bytes(width))
+            };
+            let here = tensor.parts.iter().any(|part| part.shard == shard);
+            if !here || tensor.parts.len() < 2 || bytes > JOINED_BYTES as u64 {
+                continue;
+            }
+            let of = |p| match self.parts.get(&(t, p)) {
+                Some(Part::Packed(rows)) => Some(rows.clone()),
+                _ => None,
+            };
+            let Some(parts) = (0..tensor.parts.len()).map(of).collect::<Option<Vec<_>>>() else { continue };
+            let whole = PackedRows::concatenated(&parts, &self.device);
+            (1..tensor.parts.len()).for_each(|p| drop(self.parts.remove(&(t, p))));
+            self.parts.insert((t, 0), Part::Packed(whole));
+        }
+    }
+
     /// The model, when every shard has been read.
     ///
     /// # Errors
@@ -200,9 +224,9 @@ impl PackLoader {
                 match self.parts.remove(&(t, p)) {
                     Some(Part::Plain(part)) => plain.push(part),
                     Some(Part::Packed(part)) => rows.push(part),
-                    Some(Part::Held(..)) | None => {
-                        unreachable!("all shards were read, so all groups are whole")
-                    }
+                    Some(Part::Held(..)) => unreachable!("all shards were read, so all groups are whole"),
+                    // It was put together with the first.
+                    None => {}
                 }
             }
             match tensor.dtype.packing().filter(|_| plain.is_empty()) {

@@ -112,7 +112,7 @@ impl Model {
         launches: &mut Launches,
     ) -> Result<Forced, PromptError> {
         let (before, ids) = self.before(rows, wanted, &Economy::default(), None, launches)?;
-        let logits = self.head(before);
+        let logits = self.head(before, launches);
         let config = self.config();
         let banned = [config.image_token_id, config.video_token_id];
         let best = argmax(logits.clone(), banned, launches);

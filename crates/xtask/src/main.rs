@@ -128,10 +128,9 @@ fn bench(suite: Option<&str>) -> Result<()> {
     if suite == Some("reward") {
         return steps::cargo(&rewards);
     }
-    // With all targets, and so the features of all: cargo would compile burn anew for those of one binary. Suites also measure
-    // the trainer as a built binary.
+    // All targets, as the tests do: programs alone have other features, and burn is long to build. Suites also measure the
+    // trainer as a built program.
     steps::cargo(&["build", "--quiet", "--all-targets"])?;
-    let bench = std::env::current_exe()?.with_file_name(format!("bench{}", std::env::consts::EXE_SUFFIX));
-    steps::command(Process::new(bench).args(suite))?;
+    steps::command(Process::new(site::built("bench")).args(suite))?;
     if suite.is_none() { steps::cargo(&rewards) } else { Ok(()) }
 }

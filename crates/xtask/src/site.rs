@@ -47,8 +47,6 @@ pub fn build() -> Result<()> {
 
 /// Tests the built site in Chromium, packs against the terminal's answers.
 pub fn test() -> Result<()> {
-    // All targets, as the other tests do: the terminal's program alone has other features, and burn is long to build.
-    steps::cargo(&["build", "--quiet", "--all-targets"])?;
     in_chromium(Command::new("npm").args(["--prefix", BROWSER_TESTS, "test"]))
 }
 
@@ -61,8 +59,15 @@ pub fn bench() -> Result<()> {
 fn in_chromium(script: &mut Command) -> Result<()> {
     tools::chromium()?;
     tools::node_packages(BROWSER_TESTS)?;
-    let trainer = target().join("debug/trainer").with_extension(std::env::consts::EXE_EXTENSION);
-    steps::command(script.env("WETHINK_SITE", dist()).env("WETHINK_TRAINER", trainer))
+    // Packs are made by native programs. All targets, as the other tests do: a program alone has other features, and burn is
+    // long to build.
+    steps::cargo(&["build", "--quiet", "--all-targets"])?;
+    steps::command(script.env("WETHINK_SITE", dist()).env("WETHINK_TRAINER", built("trainer")))
+}
+
+/// A native program, where cargo puts it.
+pub fn built(name: &str) -> PathBuf {
+    target().join("debug").join(name).with_extension(std::env::consts::EXE_EXTENSION)
 }
 
 /// The tests of the site, with their packages.

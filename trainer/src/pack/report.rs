@@ -33,15 +33,14 @@ pub struct Rows<'a> {
 /// For each tensor: bits a value with its scales, the root mean square of the error over that of the values, and the
 /// largest error over the largest value. On rows, both models read prompt and given response (forced decoding): the mean and
 /// largest difference of a response token's log-probability, and the share of tokens at which both have the same best one;
-/// and both answer greedily, judged by rule. The models are loaded one after the other.
+/// and both answer greedily, judged by rule.
+///
+/// Memory: errors of tensors take a few rows at a time. For the rows the models are loaded one after the other, the first
+/// freed before the second comes; the first, unpacked in float32, is by far the larger ([`wethink_model::weight_bytes`]).
 pub fn report(whole: &Folder, packed: &Folder, values: Values, rows: Option<&Rows>) -> Result<Value> {
     let pack = packed.pack().context("the report is about a pack")?;
-    let shards = pack.shards.iter().map(|shard| std::fs::File::open(packed.dir().join(&shard.file)));
-    // SAFETY: as in every loader that maps, a file shortened meanwhile ends the process by a signal.
-    let maps = shards.map(|file| unsafe { memmap2::Mmap::map(&file?) });
-    let maps = maps.collect::<std::io::Result<Vec<_>>>().context("a shard of the pack")?;
-    let tensors: Vec<Value> =
-        pack.tensors.iter().map(|tensor| error_of(pack, tensor, &maps, values)).collect();
+    let tensors = pack.tensors.iter().map(|tensor| error_of(packed, pack, tensor, values));
+    let tensors = tensors.collect::<Result<Vec<Value>>>()?;
     let compared = rows.map(|rows| compare(whole, packed, rows)).transpose()?;
     Ok(json!({ "bytes": pack.bytes(), "tensors": tensors, "rows": compared }))
 }
@@ -55,14 +54,15 @@ struct Sums {
     largest_value: f64,
 }
 
-fn error_of(pack: &Pack, tensor: &PackTensor, maps: &[memmap2::Mmap], values: Values) -> Value {
+fn error_of(folder: &Folder, pack: &Pack, tensor: &PackTensor, values: Values) -> Result<Value> {
     let (rows, width) = tensor.matrix();
     let mut first = 0;
     let mut sums = Sums::default();
     for part in &tensor.parts {
         let (own, scales) = tensor.ranges(part);
+        let shard = folder.map(pack.shards[part.shard].file.clone())?;
         let bytes =
-            |range: std::ops::Range<u64>| words(&maps[part.shard][range.start as usize..range.end as usize]);
+            |range: std::ops::Range<u64>| words(&shard.bytes()[range.start as usize..range.end as usize]);
         let (own, scales) = (bytes(own), scales.map(bytes).unwrap_or_default());
         let row = |n: usize| {
             let want = values(&tensor.name, width, first + n..first + n + 1);
@@ -101,14 +101,14 @@ fn error_of(pack: &Pack, tensor: &PackTensor, maps: &[memmap2::Mmap], values: Va
     let of = |error: f64, value: f64| if value == 0.0 { 0.0 } else { error / value };
     let bytes = rows as u64 * (tensor.dtype.row_bytes(width) + tensor.dtype.scale_bytes(width));
     let shards: Vec<&str> = tensor.parts.iter().map(|part| pack.shards[part.shard].file.as_str()).collect();
-    json!({
+    Ok(json!({
         "name": tensor.name,
         "dtype": tensor.dtype,
         "shards": shards,
         "bits_per_value": 8.0 * bytes as f64 / (rows * width).max(1) as f64,
         "relative_error": of(sums.error, sums.value).sqrt(),
         "largest_relative_error": of(sums.largest_error, sums.largest_value),
-    })
+    }))
 }
 
 fn words(bytes: &[u8]) -> Vec<u32> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
 use half::{bf16, f16};
@@ -10,10 +11,16 @@ use wethink_model::{canonical, check_shards};
 
 use crate::folder::{Folder, Shard};
 
+/// Bytes of weights whose pages this process holds at most: pages of what has been read are given back, so that the memory
+/// it takes does not grow towards the checkpoint's size.
+const RESIDENT: usize = 256 << 20;
+
 /// Mapped shards, and where in them each tensor lies. Pages come from disk as rows are asked for.
 pub struct Source {
     shards: Vec<Shard>,
     tensors: BTreeMap<String, Place>,
+    /// Bytes read since pages were given back.
+    read: AtomicUsize,
 }
 
 struct Place {
@@ -40,7 +47,7 @@ impl Source {
                 tensors.insert(canonical(&name), Place { shard: index, bytes, dtype: view.dtype() });
             }
         }
-        Ok(Self { shards, tensors })
+        Ok(Self { shards, tensors, read: AtomicUsize::new(0) })
     }
 
     /// What tells this checkpoint from another: names and lengths of its shards.
@@ -54,6 +61,10 @@ impl Source {
         let bytes = &self.shards[place.shard].bytes()[place.bytes.clone()];
         let size = if place.dtype == Dtype::F32 { 4 } else { 2 };
         let bytes = &bytes[rows.start * width * size..rows.end * width * size];
+        if self.read.fetch_add(bytes.len(), Ordering::Relaxed) > RESIDENT {
+            self.read.store(0, Ordering::Relaxed);
+            self.shards.iter().for_each(Shard::give_back);
+        }
         let halves = || bytes.as_chunks::<2>().0.iter().map(|half| u16::from_le_bytes(*half));
         match place.dtype {
             Dtype::F16 => halves().map(|bits| f16::from_bits(bits).to_f32()).collect(),

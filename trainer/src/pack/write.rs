@@ -105,12 +105,16 @@ fn part_bytes(tensor: &PackTensor, rows: Range<usize>, values: Values) -> Result
         .map(|start| task(&values(&tensor.name, width, start..rows.end.min(start + step)), width, packing));
     let done = tasks.collect::<Result<Vec<_>>>()?;
     let (words, scales): (Vec<_>, Vec<_>) = done.into_iter().unzip();
-    Ok((bytes(&words), bytes(&scales)))
+    Ok((bytes(words), bytes(scales)))
 }
 
-/// Words of all tasks, little-endian.
-fn bytes(tasks: &[Vec<u32>]) -> Vec<u8> {
-    tasks.iter().flatten().flat_map(|word| word.to_le_bytes()).collect()
+/// Words of all tasks, little-endian. A task's words are freed as they are taken.
+fn bytes(tasks: Vec<Vec<u32>>) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(tasks.iter().map(|words| 4 * words.len()).sum());
+    for words in tasks {
+        bytes.extend(words.into_iter().flat_map(u32::to_le_bytes));
+    }
+    bytes
 }
 
 fn task(values: &[f32], width: usize, packing: Option<Packing>) -> Result<(Vec<u32>, Vec<u32>)> {
