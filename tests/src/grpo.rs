@@ -9,7 +9,7 @@ fn number(line: &Value, pointer: &str) -> f64 {
     line.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| panic!("no {pointer} in {line}"))
 }
 
-fn rollouts(bench: &Bench, name: &str) -> Vec<Value> {
+pub(crate) fn rollouts(bench: &Bench, name: &str) -> Vec<Value> {
     let text = std::fs::read_to_string(bench.path(name).join("rollouts.jsonl")).expect("rollouts.jsonl");
     text.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
 }

@@ -17,6 +17,8 @@ mod data_commands;
 pub mod dataset;
 #[cfg(test)]
 mod economy;
+#[cfg(test)]
+mod examples;
 pub mod fixtures;
 #[cfg(test)]
 mod golden_grpo;

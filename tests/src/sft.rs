@@ -1,5 +1,6 @@
 //! `trainer sft`, `export` and `eval` as a user meets them: resumption, interruption, full disks, bad numbers, bad recipes.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -296,9 +297,11 @@ fn an_export_holds_the_runs_weights_under_the_released_names_and_answers_rows() 
         let want: Vec<f32> = saved[&name].iter().map(|&x| half::bf16::from_f32(x).to_f32()).collect();
         assert_eq!(values, want, "{name}");
     }
-    let config: Value =
-        serde_json::from_slice(&std::fs::read(half.join("config.json")).expect("config.json")).expect("JSON");
-    assert_eq!(config["torch_dtype"], "bfloat16");
+    let json = |path: &Path| -> Value {
+        serde_json::from_slice(&std::fs::read(path).expect("a file")).expect("JSON")
+    };
+    assert_eq!(json(&half.join("config.json"))["torch_dtype"], "bfloat16");
+    halves_of_a_checkpoint(&bench, &whole, &saved, json);
 
     let eval = |out: &str, more: &[&str]| {
         let mut command = trainer();
@@ -322,6 +325,51 @@ fn an_export_holds_the_runs_weights_under_the_released_names_and_answers_rows() 
     for words in ["95 %", "unparsed", "one_image", "all", "McNemar p = 1.0000", "4 rows: 0 accepted only"] {
         assert!(text.contains(words), "`{words}` is not in\n{text}");
     }
+}
+
+/// A checkpoint folder is written anew in half precision, for smaller pictures, and answers from there.
+fn halves_of_a_checkpoint(
+    bench: &Bench,
+    whole: &Path,
+    saved: &std::collections::BTreeMap<String, Vec<f32>>,
+    json: impl Fn(&Path) -> Value,
+) {
+    let export = |name: &str, more: &[&str]| {
+        let mut command = trainer();
+        command
+            .arg("export")
+            .arg(whole)
+            .arg("--out")
+            .arg(bench.path(name))
+            .args(["--dtype", "f16"])
+            .args(more);
+        run(&mut command)
+    };
+    let output = export("f16", &["--max-pixels", "50176"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let half = bench.path("f16");
+    let bytes = std::fs::read(half.join("model-00001-of-00001.safetensors")).expect("the shard");
+    for (name, view) in SafeTensors::deserialize(&bytes).expect("safetensors").tensors() {
+        assert_eq!(view.dtype(), Dtype::F16, "{name}");
+        let bits = |b: &[u8]| u16::from_le_bytes([b[0], b[1]]);
+        let values: Vec<u16> = view.data().chunks_exact(2).map(bits).collect();
+        let want: Vec<u16> = saved[&name].iter().map(|&x| half::f16::from_f32(x).to_bits()).collect();
+        assert_eq!(values, want, "{name}");
+    }
+    assert_eq!(json(&half.join("config.json"))["torch_dtype"], "float16");
+    assert_eq!(json(&half.join("preprocessor_config.json"))["max_pixels"], 50_176);
+    let mut ask = trainer();
+    ask.arg("ask").arg("--checkpoint").arg(&half).args([
+        "--device",
+        "cpu",
+        "--question",
+        "?",
+        "--max-new-tokens",
+        "2",
+    ]);
+    bench.succeed(&mut ask);
+    assert_fails(&export("fewer", &["--max-pixels", "9"]), 1, &["--max-pixels 9", "min_pixels"]);
+    assert_fails(&export("which", &["--which", "last"]), 1, &["a checkpoint folder", "--which"]);
 }
 
 /// What a step's layout is must not show beyond rounding, and a run of any layout is resumed bit for bit.

@@ -1,7 +1,8 @@
 //! `trainer export`: a run's weights as a checkpoint that anything reading Qwen2.5-VL can load.
 //!
 //! Weights go into safetensors shards under the names of the released layout; every other file (tokenizer, template,
-//! generation and picture settings) is copied from the checkpoint that the run started from.
+//! generation and picture settings) is copied from the checkpoint that the run started from. A checkpoint folder is written
+//! anew in the same way, for another type of its weights.
 //!
 //! With `--quantize` the weights go into a pack instead, of a run's or of any checkpoint folder's.
 
@@ -13,13 +14,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::{DType, Device, Tensor};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use wethink_model::{Config, Model, expected_tensors, weight_bytes};
 use wethink_reward::RewardMap;
 
-use crate::device::{self, DeviceArg, DtypeArg};
+use crate::device::{self, DeviceArg};
 use crate::folder::{Folder, write_whole};
 use crate::pack::{self, Override, Quantize, ReportRows, Source};
 use crate::train::files::write_tensors;
@@ -31,6 +32,7 @@ use crate::{figures, peft, progress};
 const EXAMPLES: &str = "\
 Examples:
   trainer export runs/tiny --out checkpoints/tiny --dtype bf16
+  trainer export checkpoints/tiny --out page/tiny --dtype f16 --max-pixels 50176
   trainer export runs/tiny-lora --adapter --out adapters/tiny
   trainer export WeThink-Qwen2.5VL-7B --quantize q4 --out packs/wethink-7b \\
     --override 'model.layers.0.*=q8' --report report.json --rows held-out.jsonl
@@ -49,7 +51,7 @@ const SHARD: usize = 5_000_000_000;
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The run folder; for a pack a checkpoint folder too
+    /// The run folder, or a checkpoint folder
     #[arg(value_name = "RUN")]
     run: PathBuf,
     /// Where to write; must not exist
@@ -57,7 +59,10 @@ pub struct Args {
     out: PathBuf,
     /// Type of the weights
     #[arg(long, value_enum, default_value = "bf16")]
-    dtype: DtypeArg,
+    dtype: Stored,
+    /// The most pixels of a picture, in place of those that the checkpoint names
+    #[arg(long, value_name = "N", conflicts_with_all = ["adapter", "quantize"])]
+    max_pixels: Option<usize>,
     /// Which checkpoint: `best`, `last` or a step [default: best where there is one, else last]
     #[arg(long, value_name = "NAME")]
     which: Option<String>,
@@ -90,6 +95,36 @@ pub struct Args {
     device: DeviceArg,
 }
 
+/// How weights are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Stored {
+    /// Four bytes a weight
+    F32,
+    /// Two bytes, for weights below 65,504
+    F16,
+    /// Two bytes: the upper half of a float32
+    Bf16,
+}
+
+impl Stored {
+    fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::F16 => DType::F16,
+            Self::Bf16 => DType::BF16,
+        }
+    }
+
+    /// Its name in `config.json`.
+    fn torch_name(self) -> &'static str {
+        match self {
+            Self::F32 => "float32",
+            Self::F16 => "float16",
+            Self::Bf16 => "bfloat16",
+        }
+    }
+}
+
 /// What the recipe of every kind of run says.
 #[derive(Deserialize)]
 struct Started {
@@ -115,12 +150,21 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes a run's weights as a checkpoint; where they came from.
-fn export(args: &Args, dtype: DtypeArg, out: &Path) -> Result<PathBuf> {
+/// Writes a run's or a checkpoint's weights as a checkpoint; where they came from.
+fn export(args: &Args, dtype: Stored, out: &Path) -> Result<PathBuf> {
+    if !args.run.join("recipe.toml").is_file() && args.run.join("config.json").is_file() {
+        if args.which.is_some() || args.adapter {
+            bail!("{}: a checkpoint folder; --which and --adapter choose from a run", args.run.display());
+        }
+        let folder = Folder::open(&args.run)?;
+        let model = folder.load(&Device::flex(), DType::F32, &mut |_, _| {})?;
+        write(&folder, &model, dtype, args.max_pixels, SHARD, out)?;
+        return Ok(args.run.clone());
+    }
     let recipe = std::fs::read_to_string(args.run.join("recipe.toml"))
         .map_err(anyhow::Error::from)
         .and_then(|text| Ok(toml::from_str::<Started>(&text)?))
-        .with_context(|| format!("{}: no run folder", args.run.display()))?;
+        .with_context(|| format!("{}: no run folder and no checkpoint", args.run.display()))?;
     let store = Store::new(&args.run);
     let saved = match &args.which {
         Some(step) if step.parse::<u64>().is_ok() => store.step(step.parse()?)?,
@@ -136,7 +180,7 @@ fn export(args: &Args, dtype: DtypeArg, out: &Path) -> Result<PathBuf> {
     match &recipe.lora {
         Some(lora) if args.adapter => peft::write(&model, lora, folder.dir(), out)?,
         None if args.adapter => bail!("{}: no LoRA run; leave out --adapter", args.run.display()),
-        _ => write(&folder, &model.merge(), dtype, SHARD, out)?,
+        _ => write(&folder, &model.merge(), dtype, args.max_pixels, SHARD, out)?,
     }
     Ok(saved.path)
 }
@@ -148,7 +192,7 @@ fn pack(args: &Args, quantize: Quantize) -> Result<ExitCode> {
     let is_run = args.run.join("recipe.toml").is_file();
     let folder = if is_run {
         if !whole.exists() {
-            export(args, DtypeArg::F32, &whole)?;
+            export(args, Stored::F32, &whole)?;
         }
         Folder::open(&whole)?
     } else {
@@ -196,7 +240,14 @@ fn pack(args: &Args, quantize: Quantize) -> Result<ExitCode> {
 
 /// Writes a checkpoint folder: beside its place first, so that no half of one is ever found there. A shard holds at most
 /// `shard` bytes, or one tensor.
-pub fn write(folder: &Folder, model: &Model, dtype: DtypeArg, shard: usize, out: &Path) -> Result<()> {
+fn write(
+    folder: &Folder,
+    model: &Model,
+    dtype: Stored,
+    max_pixels: Option<usize>,
+    shard: usize,
+    out: &Path,
+) -> Result<()> {
     let part = out.with_added_extension("part");
     let write = || -> Result<()> {
         fs::create_dir_all(&part)?;
@@ -212,7 +263,10 @@ pub fn write(folder: &Folder, model: &Model, dtype: DtypeArg, shard: usize, out:
         let mut config: Value = serde_json::from_slice(&text).context("config.json: not JSON")?;
         name_type(&mut config, dtype);
         fs::write(part.join("config.json"), serde_json::to_vec_pretty(&config)?)?;
-        write_shards(&folder.config()?, model, dtype, shard, &part)?;
+        if let Some(most) = max_pixels {
+            limit_pixels(&part.join("preprocessor_config.json"), most)?;
+        }
+        write_shards(&folder.config()?, model, dtype.dtype(), shard, &part)?;
         fs::rename(&part, out)?;
         Ok(())
     };
@@ -221,17 +275,29 @@ pub fn write(folder: &Folder, model: &Model, dtype: DtypeArg, shard: usize, out:
         .with_context(|| format!("{}: cannot be written", out.display()))
 }
 
-fn write_shards(config: &Config, model: &Model, dtype: DtypeArg, limit: usize, out: &Path) -> Result<()> {
-    let dtype = match dtype {
-        DtypeArg::F32 => DType::F32,
-        DtypeArg::Bf16 => DType::BF16,
-    };
+/// Names the most pixels of a picture where the file of picture settings does; the fewest stay below them.
+fn limit_pixels(path: &Path, most: usize) -> Result<()> {
+    let context = || path.display().to_string();
+    let mut settings: Value =
+        serde_json::from_slice(&fs::read(path).with_context(context)?).with_context(context)?;
+    let fewest = settings["min_pixels"].as_u64().unwrap_or(0);
+    if (most as u64) < fewest {
+        bail!("--max-pixels {most} is below the checkpoint's min_pixels {fewest}");
+    }
+    settings["max_pixels"] = most.into();
+    fs::write(path, serde_json::to_vec_pretty(&settings)?).with_context(context)
+}
+
+fn write_shards(config: &Config, model: &Model, dtype: DType, limit: usize, out: &Path) -> Result<()> {
     let mut values = BTreeMap::new();
     model.each_parameter(&mut |name, value| drop(values.insert(name.to_owned(), value)));
     let tensors: Vec<(String, Vec<usize>, Tensor<1>)> = expected_tensors(config)
         .into_iter()
         .map(|(name, shape)| {
             let value = values.remove(&name).with_context(|| format!("the model has no {name}"))?;
+            if dtype == DType::F16 {
+                fits_half(&name, &value)?;
+            }
             Ok((name, shape, value))
         })
         .collect::<Result<_>>()?;
@@ -263,12 +329,17 @@ fn write_shards(config: &Config, model: &Model, dtype: DtypeArg, limit: usize, o
     Ok(fs::write(out.join("model.safetensors.index.json"), serde_json::to_vec_pretty(&index)?)?)
 }
 
+/// Refuses a weight that would become infinite in half precision.
+fn fits_half(name: &str, value: &Tensor<1>) -> Result<()> {
+    let most = half::f16::MAX.to_f32();
+    let data = value.clone().into_data();
+    let beyond = data.iter::<f32>().find(|value| !(value.abs() <= most));
+    beyond.map_or(Ok(()), |value| bail!("{name} holds {value}, beyond float16's {most}; take --dtype bf16"))
+}
+
 /// Names the weights' type where the configuration does so already, and at its top where it does not.
-fn name_type(config: &mut Value, dtype: DtypeArg) {
-    let name = match dtype {
-        DtypeArg::F32 => "float32",
-        DtypeArg::Bf16 => "bfloat16",
-    };
+fn name_type(config: &mut Value, dtype: Stored) {
+    let name = dtype.torch_name();
     let mut named = false;
     for pointer in ["", "/text_config", "/vision_config"] {
         let Some(map) = config.pointer_mut(pointer).and_then(Value::as_object_mut) else { continue };
@@ -291,13 +362,24 @@ mod tests {
     #[test]
     fn the_type_is_named_where_the_configuration_names_it() {
         let mut flat = json!({"torch_dtype": "float32", "vision_config": {}});
-        name_type(&mut flat, DtypeArg::Bf16);
+        name_type(&mut flat, Stored::Bf16);
         assert_eq!(flat, json!({"torch_dtype": "bfloat16", "vision_config": {}}));
         let mut nested = json!({"dtype": "bfloat16", "text_config": {"dtype": "bfloat16"}});
-        name_type(&mut nested, DtypeArg::F32);
+        name_type(&mut nested, Stored::F32);
         assert_eq!(nested, json!({"dtype": "float32", "text_config": {"dtype": "float32"}}));
         let mut silent = json!({});
-        name_type(&mut silent, DtypeArg::F32);
-        assert_eq!(silent, json!({"torch_dtype": "float32"}));
+        name_type(&mut silent, Stored::F16);
+        assert_eq!(silent, json!({"torch_dtype": "float16"}));
+    }
+
+    #[test]
+    fn what_half_precision_cannot_hold_is_refused_by_name() {
+        let of =
+            |values: [f32; 2]| fits_half("lm_head.weight", &Tensor::from_floats(values, &Device::flex()));
+        assert!(of([65_504.0, -65_504.0]).is_ok());
+        for value in [65_600.0, f32::NEG_INFINITY, f32::NAN] {
+            let error = of([0.0, value]).expect_err("too large").to_string();
+            assert!(error.contains("lm_head.weight") && error.contains("bf16"), "{error}");
+        }
     }
 }

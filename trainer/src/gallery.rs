@@ -89,7 +89,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// Whole lines of a file; one cut short, by a run that is under way, ends it.
-fn lines<T: for<'de> Deserialize<'de>>(path: &Path, mut see: impl FnMut(T)) -> Result<()> {
+pub(crate) fn lines<T: for<'de> Deserialize<'de>>(path: &Path, mut see: impl FnMut(T)) -> Result<()> {
     let context = || path.display().to_string();
     for line in BufReader::new(File::open(path).with_context(context)?).lines() {
         match serde_json::from_str(&line.with_context(context)?) {

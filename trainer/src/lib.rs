@@ -8,6 +8,7 @@ pub mod ask;
 pub mod data;
 pub mod device;
 pub mod eval;
+pub mod examples;
 pub mod export;
 mod figures;
 pub mod folder;
@@ -57,6 +58,8 @@ pub enum Command {
     Grpo(grpo::Args),
     /// What a run of reinforcement learning sampled, as one page.
     Gallery(gallery::Args),
+    /// A few responses of a run or an evaluation, as rows for the reward checker.
+    Examples(examples::Args),
     /// What a recipe will train, hold and take, without loading a weight.
     Plan(plan::Args),
     /// A run's weights as a checkpoint in the released layout, or as a pack in few bits.
@@ -86,6 +89,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Sft(args) => sft::run(&args),
         Command::Grpo(args) => grpo::run(&args),
         Command::Gallery(args) => gallery::run(&args),
+        Command::Examples(args) => examples::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Eval(args) => eval::run(&args),

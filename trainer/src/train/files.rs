@@ -22,7 +22,11 @@ struct Lazy {
 
 impl View for Lazy {
     fn dtype(&self) -> Dtype {
-        if self.dtype == DType::BF16 { Dtype::BF16 } else { Dtype::F32 }
+        match self.dtype {
+            DType::BF16 => Dtype::BF16,
+            DType::F16 => Dtype::F16,
+            _ => Dtype::F32,
+        }
     }
 
     fn shape(&self) -> &[usize] {
@@ -39,7 +43,7 @@ impl View for Lazy {
     }
 }
 
-/// Writes tensors to a safetensors file and flushes it. `dtype` is F32 or BF16.
+/// Writes tensors to a safetensors file and flushes it. `dtype` is F32, F16 or BF16.
 pub fn write_tensors<'a>(
     path: &Path,
     tensors: impl IntoIterator<Item = (String, Vec<usize>, &'a Tensor<1>)>,
