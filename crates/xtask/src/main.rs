@@ -39,8 +39,8 @@ enum Command {
     TestSite,
     /// Measure and print JSON
     Bench {
-        /// preprocess, model, kernels, data, scenes, reward, web, or train (beside PyTorch, by the Python that
-        /// WETHINK_PYTHON names); all but the last two when left out
+        /// preprocess, model, kernels, data, scenes, reward, web, decode, train (beside PyTorch) or grpo (beside TRL; both by
+        /// the Python that WETHINK_PYTHON names); all but the last four when left out
         suite: Option<String>,
     },
 }

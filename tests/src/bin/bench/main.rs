@@ -4,6 +4,7 @@
 
 mod data;
 mod decode;
+mod grpo;
 mod kernels;
 mod model;
 mod scenes;
@@ -25,7 +26,7 @@ const SUITES: &[Suite] = &[
 ];
 
 /// Suites that need more than Rust, or more than a minute: only by name.
-const BY_NAME: &[Suite] = &[("train", train::train), ("decode", decode::decode)];
+const BY_NAME: &[Suite] = &[("train", train::train), ("grpo", grpo::grpo), ("decode", decode::decode)];
 
 fn main() -> Result<()> {
     let wanted = std::env::args().nth(1);

@@ -174,7 +174,8 @@ fn write_batches(path: &Path, rows: &Path, checkpoint: &Path) -> Result<()> {
     Ok(std::fs::write(path, safetensors::serialize(views, None)?)?)
 }
 
-fn run(command: &mut Command) -> Result<Vec<u8>> {
+/// What a command that succeeds prints.
+pub fn run(command: &mut Command) -> Result<Vec<u8>> {
     let output = command.output()?;
     if !output.status.success() {
         bail!("{}", String::from_utf8_lossy(&output.stderr));
