@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::commands::{assert_fails, run, stdout, trainer};
 use crate::runs::{Bench, assert_same, metrics, tensors};
 
-fn number(line: &Value, pointer: &str) -> f64 {
+pub(crate) fn number(line: &Value, pointer: &str) -> f64 {
     line.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| panic!("no {pointer} in {line}"))
 }
 
@@ -312,28 +312,6 @@ fn adapters_take_the_weights_beside_them_as_the_reference_and_a_picture_is_seen_
     bench.succeed(&mut export);
     let dropped = run(&mut bench.grpo("dropout", &["lora.dropout=0.1"]));
     assert_fails(&dropped, 1, &["lora.dropout", "sampled"]);
-}
-
-/// A reward of −length, and nothing else: responses must come to their end earlier, down to the shortest there is.
-#[test]
-fn a_reward_for_short_responses_shortens_them() {
-    let bench = Bench::new();
-    let changes = [
-        "reward={ accuracy = 0.0, format = 0.0, overlong = { limit = 12, margin = 12, weight = 1.0 } }",
-        "rollout={ group = 24, max_new_tokens = 12, rows = 48, temperature = 1.0 }",
-        "train={ steps = 20, prompts = 2, mini_batch = 2, micro_batch = 48, advantage = \"grpo\" }",
-        "groups.head.learning_rate=1e-2",
-        "groups.merger.learning_rate=0.0",
-        "groups.language.learning_rate=1e-3",
-        "save.every=100",
-        "alarms.entropy=0.0",
-    ];
-    bench.succeed(&mut bench.grpo("short", &changes));
-    let lengths: Vec<f64> =
-        metrics(&bench.path("short")).iter().map(|line| number(line, "/length/mean")).collect();
-    eprintln!("mean lengths: {lengths:?}");
-    assert!(lengths[0] > 10.0, "a random model seldom stops: {}", lengths[0]);
-    assert!(lengths[17..].iter().sum::<f64>() / 3.0 < 4.0, "{lengths:?}");
 }
 
 #[test]

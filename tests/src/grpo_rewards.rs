@@ -54,6 +54,9 @@ fn judge(server: &Server, patience: f64) -> Judge {
         concurrency: 4,
         pictures: false,
         patience,
+        price_in: 0.0,
+        price_out: 0.0,
+        budget: None,
     }
 }
 
@@ -114,6 +117,41 @@ fn every_row_is_rewarded_by_its_own_method() {
         assert!(near, "{place}: {text} got {:?}, expected {want:?}", scored.score.reward);
     }
     assert!(scores.conduct.answered >= 1 && scores.conduct.canaries >= 1 && scores.conduct.accepted == 0);
+}
+
+/// The first response is rewarded while the second is still being sampled.
+#[test]
+fn rewards_are_computed_while_others_are_sampled() {
+    let server = Server::start(honest);
+    let folder = Folder::new(&open_rows(2));
+    let rows = folder.rows();
+    let opened = device::open(DeviceArg::Cpu, None).expect("the CPU");
+    let judge = judge(&server, 0.0);
+    let bench = bench(&judge, folder.0.path(), &opened).expect("a judge");
+    let stop = Arc::new(AtomicBool::new(false));
+    let scorer =
+        Scorer::new(&rows, RewardMap::default(), Policy::default(), 3, Some((&judge, bench)), None, stop);
+    let scorer = scorer.expect("sound rows");
+    let (sender, receiver) = channel();
+    let scores = std::thread::scope(|scope| {
+        let scorer = &scorer;
+        let scoring = scope.spawn(move || scorer.run(&receiver));
+        for (place, (row, text)) in open_answers(2).into_iter().enumerate() {
+            let asked = server.log().len();
+            sender.send(Ended { place, row, text, tokens: 9 }).expect("somebody listens");
+            // Nothing tells the scorer that more is to come, or that it is not.
+            for _ in 0..1000 {
+                if server.log().len() > asked {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            assert!(server.log().len() > asked, "the judge is asked about response {place} at once");
+        }
+        drop(sender);
+        scoring.join().expect("no panic")
+    });
+    assert_eq!(scores.expect("scored").expect("nobody pressed Ctrl-C").scored.len(), 2);
 }
 
 #[test]

@@ -31,7 +31,15 @@ mod golden_train;
 #[cfg(test)]
 mod grpo;
 #[cfg(test)]
+mod grpo_figures;
+#[cfg(test)]
+mod grpo_learning;
+#[cfg(test)]
+mod grpo_plan;
+#[cfg(test)]
 mod grpo_rewards;
+#[cfg(test)]
+mod grpo_traps;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]

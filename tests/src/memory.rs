@@ -15,7 +15,7 @@ use crate::allocation::most_held;
 
 /// The configuration of a language model that is wide enough for its activations to outweigh everything else, with the
 /// smallest of towers.
-fn config(vocab: usize) -> Config {
+pub(crate) fn config(vocab: usize) -> Config {
     let text = json!({
         "hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 160,
         "num_hidden_layers": 6, "vocab_size": vocab, "image_token_id": 5, "video_token_id": 6,
@@ -27,7 +27,7 @@ fn config(vocab: usize) -> Config {
 }
 
 /// Small waves for weights: nothing here depends on their values.
-fn model(config: &Config) -> Model {
+pub(crate) fn model(config: &Config) -> Model {
     let tensors: Vec<_> = expected_tensors(config)
         .into_iter()
         .map(|(name, shape)| {

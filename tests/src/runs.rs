@@ -180,7 +180,7 @@ impl Bench {
     }
 }
 
-/// A run's metrics without times and memory.
+/// A run's metrics without times, memory, and what a judge cost: replies that are known are not paid for.
 pub fn metrics(run: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(run.join("metrics.jsonl")).expect("metrics.jsonl");
     let line = |line: &str| {
@@ -188,7 +188,7 @@ pub fn metrics(run: &Path) -> Vec<Value> {
         let fields = value.as_object_mut().expect("an object");
         fields.remove("seconds");
         fields.remove("tokens_per_second");
-        fields.remove("rollout_tokens_per_second");
+        fields.remove("paid");
         fields.remove("peak_memory_bytes");
         value
     };

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use wethink_reward::Response;
 
-use crate::gallery::lines;
+use crate::gallery::samples::lines;
 use crate::grpo::recipe::Recipe;
 use crate::train::rows::Rows;
 use crate::verifier;

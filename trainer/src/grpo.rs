@@ -16,8 +16,10 @@
 mod alarms;
 pub mod gather;
 pub mod line;
+pub mod memory;
 pub mod prompts;
 pub mod recipe;
+mod report;
 pub mod rewards;
 pub mod update;
 
@@ -30,13 +32,12 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use burn::tensor::DType;
 use clap::Parser;
-use wethink_data::Pictures;
 use wethink_model::Model;
 use wethink_processor::Processor;
 use wethink_reward::RewardMap;
 
 use crate::answers::{Answer, Asker};
-use crate::device::{self, DeviceArg, DtypeArg, Opened};
+use crate::device::{self, DeviceArg, DtypeArg};
 use crate::figures::peak_memory;
 use crate::folder::Folder;
 use crate::interrupt::interrupt;
@@ -61,10 +62,12 @@ Examples:
   trainer grpo --resume --out runs/grpo-xs
 
 The run folder holds recipe.toml (every value resolved), metrics.jsonl,
-rollouts.jsonl (every response with its reward), answers.jsonl, tensorboard/ and
-checkpoints/, where `last` and `best` are links; `trainer gallery RUN` makes a
-page of it. Ctrl-C finishes the step, saves, and says how to go on. Exit code 1
-also when an alarm stopped the run.";
+rollouts.jsonl (every response with its reward), answers.jsonl, tensorboard/,
+report.html and checkpoints/, where `last` and `best` are links; `trainer gallery
+RUN` makes a page of what was sampled. `trainer plan RECIPE.toml` says before
+what a run holds and takes. Ctrl-C finishes the step, saves, and says how to go
+on. Exit code 1 also when an alarm, or the end of the judge's budget, stopped
+the run, which is saved then.";
 
 /// Group-relative policy optimisation with the hybrid reward.
 #[derive(Debug, Parser)]
@@ -130,7 +133,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let rewards = RewardMap::from_entries(validation.map_or(&[][..], |v| &v.reward_map))?;
     let opened = device::open(args.device, args.dtype)?;
     let stop = interrupt()?;
-    let scorer = scorer(&recipe, &rows, &opened, &args.out, Arc::clone(&stop))?;
+    let scorer = Scorer::of(&recipe, &rows, &opened, &args.out, Arc::clone(&stop))?;
 
     let bar = progress::bytes("loading");
     let model = folder.load(&opened.device, DType::F32, &mut |done, total| bar.at(done, total))?;
@@ -151,7 +154,17 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if !args.resume {
         start::keep(&recipe.to_toml()?, &args.out)?;
     }
-    let ended = train(&setup, learner, &args.out)?;
+    let ended = train(&setup, learner, &args.out);
+    // A run that ends by an alarm, or for want of a judge, needs its report most.
+    let reported = report::write(&args.out, &recipe, &rows, held_out.as_ref());
+    let ended = ended?;
+    reported?;
+    if let Some(paid) = setup.scorer.paid() {
+        eprintln!(
+            "the judge has cost {} tokens in, {} out, {:.4} in all",
+            paid.input, paid.output, paid.cost
+        );
+    }
     let State { step, dropped, skipped, .. } = ended.state;
     eprintln!(
         "{step} steps; {dropped} rows left out for their length, {skipped} updates skipped; the last checkpoint is {}",
@@ -194,7 +207,7 @@ fn train(setup: &Setup, mut learner: Learner, run: &Path) -> Result<Ended> {
         (learner, line) = setup.step(learner, &mut gathered)?;
         journal.step(&line, &gathered.responses)?;
         let mean = line.reward.all.mean.unwrap_or(f64::NAN);
-        bar.at_reward(line.step, mean, line.length.mean, line.rollout_tokens_per_second);
+        bar.at_reward(line.step, mean, line.length.mean, line.tokens_per_second.rollout);
 
         let mut due = line.step.is_multiple_of(recipe.save.every);
         if let Some(held_out) = setup.held_out_at(line.step) {
@@ -279,7 +292,8 @@ impl Setup<'_> {
         let mut line = Line::of(gathered, self.recipe.rollout.group);
         line.schedule = self.recipe.factor(state.step);
         (line.seconds.rollout, line.seconds.reward) = (gathered.sampling, gathered.waiting);
-        line.rollout_tokens_per_second = line.sampling.tokens as f64 / gathered.sampling;
+        line.tokens_per_second.rollout = line.sampling.tokens as f64 / gathered.sampling;
+        line.paid = self.scorer.paid();
         let batch = Batch::new(self.recipe, self.compute, &gathered.responses, &gathered.kept);
         line.trained = batch.len();
         line.tokens = batch.tokens();
@@ -375,27 +389,4 @@ fn recipe(args: &Args) -> Result<Recipe> {
         None => bail!("--set changes RECIPE.toml, which is not given; a run is resumed as it was started"),
     };
     start::recipe(&args.out, args.resume, given, |kept| Recipe::read(kept, &[]))
-}
-
-/// Who scores, with the judge that the recipe asks for. The run folder is made here: the judge's replies are kept in it.
-fn scorer<'a>(
-    recipe: &Recipe,
-    rows: &'a Rows,
-    opened: &Opened,
-    run: &Path,
-    stop: Arc<AtomicBool>,
-) -> Result<Scorer<'a>> {
-    let map = RewardMap::from_entries(&recipe.data.reward_map)?;
-    let mut judge = None;
-    let mut pictures = None;
-    if let Some(asked) = &recipe.judge {
-        std::fs::create_dir_all(run).with_context(|| format!("{}: cannot be made", run.display()))?;
-        judge = Some((asked, rewards::bench(asked, run, opened)?));
-        let own = recipe.data.rows.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let root = recipe.data.images.as_deref().or(own).unwrap_or(Path::new("."));
-        pictures = asked.pictures.then(|| Pictures::open(root)).transpose()?.map(Arc::new);
-    }
-    let scorer = Scorer::new(rows, map, recipe.reward, recipe.seed, judge, pictures, stop)?;
-    std::fs::create_dir_all(run).with_context(|| format!("{}: cannot be made", run.display()))?;
-    Ok(scorer)
 }

@@ -1,6 +1,8 @@
 //! `trainer plan`: what a recipe will train, hold and take, without loading a weight.
 
-use std::fmt::Write as _;
+mod grpo;
+
+use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -11,7 +13,7 @@ use clap::Parser;
 use rayon::prelude::*;
 use wethink_model::Config;
 
-use crate::device::{self, DeviceArg, DtypeArg};
+use crate::device::{self, DeviceArg, DtypeArg, Opened};
 use crate::figures::resident_memory;
 use crate::folder::Folder;
 use crate::train::economy::passes;
@@ -23,11 +25,13 @@ use crate::train::rows::Rows;
 use crate::train::samples::Sample;
 
 const EXAMPLE: &str = "\
-Example:
+Examples:
   trainer plan trainer/recipes/sft-scenes-xs.toml --device cpu
+  trainer plan trainer/recipes/wethink-7b.toml --device cuda --memory 80
 
-Sequences are measured on the first rows of the first epoch. Exit code 1 when the run
-cannot fit.";
+The recipe is one of `trainer sft` or of `trainer grpo`. Sequences are measured
+on the first rows of the first epoch; responses that are still to be sampled
+count as long as allowed. Exit code 1 when the run cannot fit.";
 
 /// Rows that are measured at most: enough for the mean and, with shuffled rows, nearly always for the longest.
 const MEASURED: usize = 512;
@@ -73,6 +77,9 @@ struct Plan {
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode> {
+    if grpo::is_meant(&args.recipe, &args.changes)? {
+        return grpo::run(args);
+    }
     let recipe = Recipe::read(&args.recipe, &args.changes)?;
     let folder = Folder::open(&recipe.checkpoint)?;
     let config = folder.config()?;
@@ -111,12 +118,17 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         measured: sizes.len(),
         seconds: operations(&config, &recipe, &shapes) / steps / rate(&opened.device, opened.dtype),
     };
-    let here =
-        if args.device == DeviceArg::Cpu || opened.to_string() == "cpu" { free_memory() } else { None };
-    let room = args.memory.map(|gigabytes| (gigabytes * 1e9) as u64).or(here);
+    let room = room(args, &opened);
     print!("{}", describe(&plan, &recipe, &config, &opened.to_string(), room));
     let fits = room.is_none_or(|room| plan.memory.total() <= room);
     Ok(if fits { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Bytes that a run can have, if that is known.
+fn room(args: &Args, opened: &Opened) -> Option<u64> {
+    let here = args.device == DeviceArg::Cpu || opened.to_string() == "cpu";
+    let given = args.memory.map(|gigabytes| (gigabytes * 1e9) as u64);
+    given.or_else(|| if here { free_memory() } else { None })
 }
 
 /// What a sample costs; the sample itself is not kept.
@@ -156,15 +168,22 @@ fn shapes(sizes: &[&Size], recipe: &Recipe) -> Vec<Shapes> {
 
 /// Operations a second of a product of a size that training has.
 fn rate(device: &Device, dtype: DType) -> f64 {
-    const N: usize = 1024;
-    let ones = || Tensor::<2>::ones([N, N], (device, dtype));
-    let (a, b) = (ones(), ones());
+    rate_of(device, dtype, N)
+}
+
+/// Rows and columns of the products that are timed.
+const N: usize = 1024;
+
+/// Operations a second of a product of so many rows with a square.
+fn rate_of(device: &Device, dtype: DType, rows: usize) -> f64 {
+    let ones = |rows: usize| Tensor::<2>::ones([rows, N], (device, dtype));
+    let (a, b) = (ones(rows), ones(N));
     let product = || drop(a.clone().matmul(b.clone()).slice([0..1, 0..1]).into_data());
     product();
     let started = Instant::now();
     const ROUNDS: usize = 4;
     (0..ROUNDS).for_each(|_| product());
-    2.0 * (N * N * N * ROUNDS) as f64 / started.elapsed().as_secs_f64()
+    2.0 * (rows * N * N * ROUNDS) as f64 / started.elapsed().as_secs_f64()
 }
 
 /// Memory that the system can give, in bytes; known on Linux.
@@ -174,35 +193,65 @@ fn free_memory() -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
-fn describe(plan: &Plan, recipe: &Recipe, config: &Config, device: &str, room: Option<u64>) -> String {
-    let mut text = String::new();
-    let mut line = |name: &str, value: String| {
-        let _ = writeln!(text, "{name:<28}{value}");
-    };
-    for group in Group::ALL {
-        let count = parameters(config, group) as f64 / 1e6;
-        let how = match recipe.rates(group) {
-            _ if count == 0.0 => "tied to the embeddings".to_owned(),
-            Some(rates) => {
-                format!("{count:.2} M trained at {:e}, decay {}", rates.learning_rate, rates.weight_decay)
+/// A table of names and values.
+#[derive(Default)]
+struct Table(String);
+
+impl Table {
+    fn line(&mut self, name: &str, value: impl fmt::Display) {
+        let _ = writeln!(self.0, "{name:<28}{value}");
+    }
+
+    fn bytes(&mut self, of: &[(&str, u64)]) {
+        of.iter().for_each(|(name, bytes)| self.line(name, megabytes(*bytes)));
+    }
+
+    /// What is trained, and how fast.
+    fn trained(&mut self, recipe: &Recipe, config: &Config) {
+        for group in Group::ALL {
+            let count = parameters(config, group) as f64 / 1e6;
+            let how = match recipe.rates(group) {
+                _ if count == 0.0 => "tied to the embeddings".to_owned(),
+                Some(rates) => {
+                    format!("{count:.2} M trained at {:e}, decay {}", rates.learning_rate, rates.weight_decay)
+                }
+                None => format!("{count:.2} M frozen"),
+            };
+            self.line(group.name(), how);
+        }
+        if let Some(lora) = &recipe.lora {
+            let count = adapters(config, recipe) as f64 / 1e6;
+            self.line(
+                "adapters",
+                format!(
+                    "{count:.2} M of rank {} trained at {:e}, decay {}",
+                    lora.rank, lora.learning_rate, lora.weight_decay
+                ),
+            );
+        }
+    }
+
+    /// Whether so much fits, and what to do if not.
+    fn fits(&mut self, total: u64, room: Option<u64>, fix: &str) {
+        match room {
+            Some(room) if total > room => {
+                self.line("does not fit", format!("{} are free; {fix}", megabytes(room)));
             }
-            None => format!("{count:.2} M frozen"),
-        };
-        line(group.name(), how);
+            Some(room) => self.line("fits", format!("{} are free", megabytes(room))),
+            None => self.line("fits?", "the device does not tell its memory; give it by --memory"),
+        }
     }
-    if let Some(lora) = &recipe.lora {
-        let count = adapters(config, recipe) as f64 / 1e6;
-        line(
-            "adapters",
-            format!(
-                "{count:.2} M of rank {} trained at {:e}, decay {}",
-                lora.rank, lora.learning_rate, lora.weight_decay
-            ),
-        );
-    }
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+fn describe(plan: &Plan, recipe: &Recipe, config: &Config, device: &str, room: Option<u64>) -> String {
+    let mut table = Table::default();
+    table.trained(recipe, config);
     let Memory { weights, moments, gradients, tower, layers, head } = plan.memory;
-    let megabytes = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
-    for (name, bytes) in [
+    table.bytes(&[
         ("weights", weights),
         ("moments", moments),
         ("gradients", gradients),
@@ -210,31 +259,20 @@ fn describe(plan: &Plan, recipe: &Recipe, config: &Config, device: &str, room: O
         ("activations of the layers", layers),
         ("logits", head),
         ("the process itself", plan.process),
-    ] {
-        line(name, megabytes(bytes));
-    }
-    line("peak", megabytes(plan.memory.total() + plan.process));
-    line("tokens a step", format!("{:.0}", plan.tokens));
-    line("pictures a step", format!("{:.1}", plan.pictures));
-    line("rows beyond max_tokens", format!("{} of {} measured", plan.overlong, plan.measured));
+        ("peak", plan.memory.total() + plan.process),
+    ]);
+    table.line("tokens a step", format!("{:.0}", plan.tokens));
+    table.line("pictures a step", format!("{:.1}", plan.pictures));
+    table.line("rows beyond max_tokens", format!("{} of {} measured", plan.overlong, plan.measured));
     let hours = plan.seconds * recipe.train.steps as f64 / 3600.0;
-    line(
+    table.line(
         "time on this device",
         format!(
             "about {:.2} s a step, {hours:.2} h in all, at the speed of its products ({device})",
             plan.seconds
         ),
     );
-    match room {
-        Some(room) if plan.memory.total() > room => line(
-            "does not fit",
-            format!(
-                "{} are free; lower train.micro_batch, data.max_pixels or data.max_tokens, or freeze a group",
-                megabytes(room)
-            ),
-        ),
-        Some(room) => line("fits", format!("{} are free", megabytes(room))),
-        None => line("fits?", "the device does not tell its memory; give it by --memory".to_owned()),
-    }
-    text
+    let fix = "lower train.micro_batch, data.max_pixels or data.max_tokens, or freeze a group";
+    table.fits(plan.memory.total(), room, fix);
+    table.0
 }

@@ -42,8 +42,8 @@ enum Command {
     Device(device::Args),
     /// Measure and print JSON
     Bench {
-        /// preprocess, model, kernels, data, scenes, reward, web, decode, or train (beside PyTorch, by the Python that
-        /// WETHINK_PYTHON names); all but the last three when left out
+        /// preprocess, model, kernels, data, scenes, reward, web, decode, train (beside PyTorch) or grpo (beside TRL; both by
+        /// the Python that WETHINK_PYTHON names); all but the last four when left out
         suite: Option<String>,
     },
 }

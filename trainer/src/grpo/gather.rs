@@ -63,6 +63,12 @@ pub struct Gathered {
     pub rounds: u64,
     /// Groups whose rewards are all equal.
     pub without_signal: usize,
+    /// Groups passed over since they lie below the band, or nothing was measured of them.
+    pub below: usize,
+    /// Groups passed over since they lie above it.
+    pub above: usize,
+    /// What the band measures, of each group that has it.
+    pub measured: Vec<f64>,
     /// What sampling took.
     pub counts: Counts,
     /// Seconds of sampling.
@@ -106,8 +112,10 @@ impl Gatherer<'_> {
             let first = gathered.responses.len() / self.recipe.rollout.group;
             for (place, group) in responses.chunks(self.recipe.rollout.group).enumerate() {
                 let rewards: Vec<_> = group.iter().map(|response| response.scored.score.reward).collect();
-                gathered.without_signal += usize::from(!has_signal(&rewards));
-                if rounds == 0 || self.teaches(group, &rewards) {
+                let signal = has_signal(&rewards);
+                gathered.without_signal += usize::from(!signal);
+                let within = self.within(group, &mut gathered);
+                if rounds == 0 || (signal && within) {
                     gathered.kept.push(first + place);
                 }
             }
@@ -119,16 +127,23 @@ impl Gatherer<'_> {
         Ok(Some(gathered))
     }
 
-    /// Whether a group lies in the band, and its rewards differ.
-    fn teaches(&self, group: &[Response], rewards: &[Option<f64>]) -> bool {
-        let Filter { by, low, high, .. } = self.recipe.filter;
-        let scored = group.iter().filter(|response| response.scored.score.reward.is_some());
+    /// Whether a group lies in the band. What is measured is entered, and where it lies if not within.
+    fn within(&self, group: &[Response], gathered: &mut Gathered) -> bool {
+        let Filter { by, rounds, low, high } = self.recipe.filter;
+        let scored =
+            group.iter().map(|response| &response.scored.score).filter(|score| score.reward.is_some());
         let measured: Vec<f64> = match by {
-            Measure::Reward => rewards.iter().flatten().copied().collect(),
-            Measure::Accuracy => scored.map(|response| response.scored.score.accuracy).collect(),
+            Measure::Reward => scored.filter_map(|score| score.reward).collect(),
+            Measure::Accuracy => scored.map(|score| score.accuracy).collect(),
         };
         let mean = measured.iter().sum::<f64>() / measured.len() as f64;
-        has_signal(rewards) && mean > low && mean < high
+        gathered.measured.extend(mean.is_finite().then_some(mean));
+        let (above, within) = (mean >= high, mean > low && mean < high);
+        if rounds > 0 {
+            gathered.above += usize::from(above);
+            gathered.below += usize::from(!above && !within);
+        }
+        within
     }
 
     /// Advantages of the groups that are learned from. All of them count in a deviation over the batch, and only they.

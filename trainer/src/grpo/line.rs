@@ -9,6 +9,7 @@ use wethink_model::FinishReason;
 use wethink_reward::{Score, Verdict};
 
 use super::gather::{Gathered, Response};
+use super::rewards::Paid;
 use crate::answers::Answer;
 use crate::score::hearing::Conduct;
 use crate::train::advantage::spread;
@@ -50,7 +51,7 @@ pub struct Rewards {
 }
 
 /// Prompts of a step.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Groups {
     /// Answered.
     pub sampled: usize,
@@ -58,6 +59,12 @@ pub struct Groups {
     pub kept: usize,
     /// Whose rewards are all equal, or missing.
     pub without_signal: usize,
+    /// Passed over for a mean at or below the band: too hard, or measured on nothing.
+    pub below: usize,
+    /// Passed over for a mean at or above the band: too easy.
+    pub above: usize,
+    /// Mean over all of them of what the band measures; null of none.
+    pub measured: Option<f64>,
     /// Times that prompts were drawn.
     pub rounds: u64,
 }
@@ -107,13 +114,26 @@ pub struct Seconds {
     pub step: f64,
 }
 
+/// Tokens by the time of each phase; null where the phase is left out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Speeds {
+    /// Tokens sampled.
+    pub rollout: f64,
+    /// Tokens of prompts and responses under the policy that sampled.
+    pub old: Option<f64>,
+    /// The same under the reference.
+    pub reference: Option<f64>,
+    /// The same in the updates, each epoch counted.
+    pub update: Option<f64>,
+}
+
 /// Questions to the judge.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Judged {
     /// Questions it answered, canaries not counted.
     pub answered: usize,
-    /// Share of them whose two orders disagree.
-    pub disagreement: f64,
+    /// Share of them whose two orders disagree; null of none.
+    pub disagreement: Option<f64>,
     /// Canaries it was asked.
     pub canaries: usize,
     /// Canaries it accepted.
@@ -124,7 +144,7 @@ impl Judged {
     /// What a judge's conduct comes to.
     pub fn of(conduct: &Conduct) -> Self {
         let &Conduct { answered, swayed, canaries, accepted } = conduct;
-        let disagreement = swayed as f64 / answered.max(1) as f64;
+        let disagreement = (answered > 0).then(|| swayed as f64 / answered as f64);
         Self { answered, disagreement, canaries, canaries_accepted: accepted }
     }
 }
@@ -178,16 +198,16 @@ pub struct Line {
     pub mismatch_max: Option<f64>,
     /// The judge.
     pub judge: Judged,
+    /// What the judge has cost up to now; null where there is none, or it costs nothing.
+    pub paid: Option<Paid>,
     /// Rows of the step's prompts, counted from 0.
     pub rows: Vec<usize>,
     /// Rows left out for their length.
     pub dropped: u64,
     /// Time by phase.
     pub seconds: Seconds,
-    /// Tokens sampled by the time of sampling.
-    pub rollout_tokens_per_second: f64,
-    /// Tokens trained on, prompts included, by the time of the updates.
-    pub tokens_per_second: f64,
+    /// Tokens by time, by phase.
+    pub tokens_per_second: Speeds,
     /// Most memory the process has held, where the system tells it.
     pub peak_memory_bytes: Option<u64>,
 }
@@ -218,6 +238,9 @@ impl Line {
                 sampled: responses.len() / group,
                 kept: gathered.kept.len(),
                 without_signal: gathered.without_signal,
+                below: gathered.below,
+                above: gathered.above,
+                measured: Spread::of(&gathered.measured).mean,
                 rounds: gathered.rounds,
             },
             length: Lengths {

@@ -1,22 +1,29 @@
 //! A run of GRPO as one TOML file. Batches count prompts; the defaults are EasyR1's.
 //!
 //! What a run has in common with supervised fine-tuning has the same names and meanings as there ([`crate::train::recipe`]).
-//! One file, since it is one format: settings, their defaults and what is refused of each.
+
+mod check;
+mod judge;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use wethink_model::Sampling;
 use wethink_reward::Policy as RewardPolicy;
 
+pub use judge::Judge;
+
 use super::alarms::Alarms;
 use crate::train::advantage::Estimator;
 use crate::train::changes;
-use crate::train::economy::{Layout, Memory, Portion};
+use crate::train::economy::{Memory, Portion};
 use crate::train::lora::Lora;
-use crate::train::policy::{Average, Objective, Policy};
-use crate::train::recipe::{Groups, Optimizer, Save, Schedule, Validation, positive, within};
+use crate::train::loss::Loss;
+use crate::train::policy::Policy;
+use crate::train::recipe::{
+    self as supervised, Groups, Optimizer, Recipe as Supervised, Save, Schedule, Validation,
+};
 use crate::train::schedule::{Shape, factor};
 use crate::train::trained::Trained;
 
@@ -115,32 +122,6 @@ impl Default for Rollouts {
     }
 }
 
-/// Who decides where no rule does: a server, or a checkpoint.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Judge {
-    /// Base URL of a server that speaks OpenAI's protocol, up to and including /v1.
-    pub server: Option<String>,
-    /// The judge's name there.
-    pub model: Option<String>,
-    /// The variable that holds the server's key; OPENAI_API_KEY over https, none over plain http when left out.
-    pub key_env: Option<String>,
-    /// A checkpoint's folder in place of a server.
-    pub local: Option<PathBuf>,
-    /// Seconds one request may take.
-    #[serde(default = "a_minute")]
-    pub timeout: f64,
-    /// Requests at once, at most.
-    #[serde(default = "sixteen")]
-    pub concurrency: usize,
-    /// Whether the judge is shown the pictures.
-    #[serde(default)]
-    pub pictures: bool,
-    /// Seconds a step waits for a judge that is down before the run saves and ends.
-    #[serde(default = "an_hour")]
-    pub patience: f64,
-}
-
 /// What is measured to keep a prompt or pass over it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -215,18 +196,6 @@ fn two_thousand() -> usize {
     2048
 }
 
-fn a_minute() -> f64 {
-    60.0
-}
-
-fn an_hour() -> f64 {
-    3600.0
-}
-
-fn sixteen() -> usize {
-    16
-}
-
 fn five_hundred() -> usize {
     512
 }
@@ -262,71 +231,6 @@ impl Recipe {
         Ok(recipe)
     }
 
-    fn check(&self) -> Result<()> {
-        let Self { data, rollout, judge, filter, train, loss, schedule, save, .. } = self;
-        for (field, value) in [
-            ("train.steps", train.steps),
-            ("train.prompts", train.prompts as u64),
-            ("train.mini_batch", train.mini_batch as u64),
-            ("train.epochs", train.epochs as u64),
-            ("train.micro_batch", train.micro_batch as u64),
-            ("data.max_prompt_tokens", data.max_prompt_tokens as u64),
-            ("rollout.max_new_tokens", rollout.max_new_tokens as u64),
-            ("rollout.rows", rollout.rows as u64),
-            ("save.every", save.every),
-            ("save.keep", save.keep as u64),
-        ] {
-            positive(field, value)?;
-        }
-        if rollout.group < 2 {
-            bail!(
-                "rollout.group is {}; a response is compared with others, so it must be at least 2",
-                rollout.group
-            );
-        }
-        if train.mini_batch > train.prompts {
-            bail!("train.mini_batch is {}, more than train.prompts, {}", train.mini_batch, train.prompts);
-        }
-        // A temperature of 0 has no probabilities to train on.
-        let temperature = rollout.temperature;
-        within("rollout.temperature", temperature, temperature > 0.0, "positive")?;
-        self.sampling().check().context("rollout")?;
-        within("train.clip", train.clip, train.clip > 0.0, "positive")?;
-        within("schedule.floor", schedule.floor, (0.0..=1.0).contains(&schedule.floor), "in [0, 1]")?;
-        within("filter.low", filter.low, filter.low < filter.high, "below filter.high")?;
-        within("filter.high", filter.high, true, "a number")?;
-        within(
-            "reward.judge_cap",
-            self.reward.judge_cap,
-            (0.0..=1.0).contains(&self.reward.judge_cap),
-            "in [0, 1]",
-        )?;
-        check_loss(loss)?;
-        self.optimizer.check()?;
-        self.alarms.check()?;
-        if let Some(validation) = &self.validation {
-            positive("validation.every", validation.every)?;
-            positive("validation.answers", validation.answers as u64)?;
-            positive("validation.max_new_tokens", validation.max_new_tokens as u64)?;
-        }
-        if let Some(judge) = judge {
-            judge.check()?;
-        }
-        self.memory.check()?;
-        if let Some(tokens) = train.micro_tokens {
-            positive("train.micro_tokens", tokens as u64)?;
-            if self.memory.layout != Layout::Packed {
-                bail!(
-                    "train.micro_tokens needs memory.layout = \"packed\"; padded rows go by train.micro_batch"
-                );
-            }
-        }
-        if self.lora.as_ref().is_some_and(|lora| lora.dropout > 0.0) {
-            bail!("lora.dropout: the policy that is trained must be the one that sampled; leave it at 0");
-        }
-        self.trained().check()
-    }
-
     /// What is trained, and how fast.
     pub fn trained(&self) -> Trained<'_> {
         Trained { groups: &self.groups, lora: self.lora.as_ref() }
@@ -354,6 +258,41 @@ impl Recipe {
         factor(shape, step, self.train.steps, warmup, floor)
     }
 
+    /// What an update does, as a step of supervised training on the same sequences: it trains the same parameters by the same
+    /// optimizer in the same layout, so it holds the same memory and takes the same operations.
+    pub fn supervised(&self) -> Supervised {
+        let Self { checkpoint, data, train, optimizer, schedule, groups, lora, memory, .. } = self;
+        let Data { rows, images, max_prompt_tokens, min_pixels, max_pixels, .. } = data;
+        Supervised {
+            checkpoint: checkpoint.clone(),
+            seed: self.seed,
+            data: supervised::Data {
+                rows: rows.clone(),
+                images: images.clone(),
+                max_tokens: max_prompt_tokens + self.rollout.max_new_tokens,
+                overlong: supervised::Overlong::Drop,
+                min_pixels: *min_pixels,
+                max_pixels: *max_pixels,
+            },
+            train: supervised::Train {
+                steps: train.steps,
+                batch: train.mini_batch * self.rollout.group,
+                micro_batch: train.micro_batch,
+                micro_tokens: train.micro_tokens,
+                loss: Loss::Nll,
+                clip: train.clip,
+                max_skipped: train.max_skipped,
+            },
+            optimizer: optimizer.clone(),
+            schedule: schedule.clone(),
+            groups: groups.clone(),
+            lora: lora.clone(),
+            memory: *memory,
+            validation: None,
+            save: self.save.clone(),
+        }
+    }
+
     /// The same with paths that hold in whatever folder a command runs.
     pub fn absolute(mut self) -> Result<Self> {
         let judge = self.judge.as_mut().and_then(|judge| judge.local.as_mut());
@@ -368,43 +307,6 @@ impl Recipe {
     /// The recipe with every value, as it is kept in the run folder.
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string_pretty(self).context("the recipe cannot be written as TOML")
-    }
-}
-
-fn check_loss(loss: &Policy) -> Result<()> {
-    for (field, value, least) in [
-        ("loss.clip_low", loss.clip_low, 0.0),
-        ("loss.clip_high", loss.clip_high, 0.0),
-        ("loss.tau_positive", loss.tau_positive, f64::MIN_POSITIVE),
-        ("loss.tau_negative", loss.tau_negative, f64::MIN_POSITIVE),
-        ("loss.kl_weight", loss.kl_weight, 0.0),
-        ("loss.entropy_weight", loss.entropy_weight, 0.0),
-    ] {
-        within(field, value, value >= least, if least == 0.0 { "0 or more" } else { "positive" })?;
-    }
-    // These may be `inf`, which switches them off.
-    let above = |field: &str, value: f64, least: f64| match value > least {
-        true => Ok(()),
-        false => bail!("{field} is {value}; it must be above {least}, and `inf` switches it off"),
-    };
-    above("loss.clip_dual", loss.clip_dual, 1.0)?;
-    above("loss.log_ratio_limit", loss.log_ratio_limit, 0.0)?;
-    if matches!(loss.objective, Objective::Gspo | Objective::GspoToken) && loss.average == Average::Fixed {
-        bail!("loss.average = \"fixed\" and loss.objective = \"gspo\" undo each other; take \"sequence\"");
-    }
-    Ok(())
-}
-
-impl Judge {
-    fn check(&self) -> Result<()> {
-        match (&self.server, &self.model, &self.local) {
-            (Some(_), Some(_), None) | (None, None, Some(_)) => {}
-            (Some(_), None, None) => bail!("judge.model is missing: the judge's name on its server"),
-            _ => bail!("[judge] takes either `server` and `model`, or `local`"),
-        }
-        within("judge.timeout", self.timeout, self.timeout > 0.0, "positive")?;
-        within("judge.patience", self.patience, self.patience >= 0.0, "0 or more")?;
-        positive("judge.concurrency", self.concurrency as u64)
     }
 }
 

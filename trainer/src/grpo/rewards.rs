@@ -4,6 +4,7 @@
 //! judge that is down is waited for; one that accepts a canary ends the run. Nothing is made up for a response that gets no
 //! reward: it stays without.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
@@ -11,12 +12,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use rayon::prelude::*;
+use serde::Serialize;
 use wethink_data::Pictures;
 use wethink_reward::{Kind, Policy, RewardMap, Score, Verdict, verify, weigh};
 
-use super::recipe::Judge;
+use super::recipe::{Judge, Recipe};
 use crate::device::Opened;
-use crate::judge::budget::{Ledger, Prices};
+use crate::judge::budget::{Ledger, Tokens};
 use crate::judge::endpoint::{Endpoint, Settings};
 use crate::judge::local::Local;
 use crate::judge::replies::Replies;
@@ -66,6 +68,19 @@ pub struct Scores {
     pub paused: f64,
 }
 
+/// What a judge has cost: requests of this start of the run, and what the whole run has paid.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Paid {
+    /// Requests.
+    pub requests: u64,
+    /// Tokens of prompts.
+    pub input: u64,
+    /// Tokens of replies.
+    pub output: u64,
+    /// In the currency of the recipe's prices.
+    pub cost: f64,
+}
+
 /// Who scores.
 pub struct Scorer<'a> {
     rows: &'a Rows,
@@ -82,6 +97,31 @@ pub struct Scorer<'a> {
 }
 
 impl<'a> Scorer<'a> {
+    /// Who scores as a recipe says. The run folder is made here: the judge's replies are kept in it.
+    pub fn of(
+        recipe: &Recipe,
+        rows: &'a Rows,
+        opened: &Opened,
+        run: &Path,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Self> {
+        let map = RewardMap::from_entries(&recipe.data.reward_map)?;
+        let mut judge = None;
+        let mut pictures = None;
+        let made =
+            || std::fs::create_dir_all(run).with_context(|| format!("{}: cannot be made", run.display()));
+        if let Some(asked) = &recipe.judge {
+            made()?;
+            judge = Some((asked, bench(asked, run, opened)?));
+            let own = recipe.data.rows.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let root = recipe.data.images.as_deref().or(own).unwrap_or(Path::new("."));
+            pictures = asked.pictures.then(|| Pictures::open(root)).transpose()?.map(Arc::new);
+        }
+        let scorer = Self::new(rows, map, recipe.reward, recipe.seed, judge, pictures, stop)?;
+        made()?;
+        Ok(scorer)
+    }
+
     /// Looks at every row: a truth that cannot be compared with, or a row that only a judge can decide where there is none, is
     /// refused before anything is trained.
     pub fn new(
@@ -118,9 +158,11 @@ impl<'a> Scorer<'a> {
         Ok(Self { rows, map, policy, seed, bench, pictures, patience, stop, heard })
     }
 
-    /// Replies found on disk so far.
-    pub fn found(&self) -> usize {
-        self.bench.as_ref().map_or(0, |bench| bench.found())
+    /// What the judge has cost so far, if it costs anything.
+    pub fn paid(&self) -> Option<Paid> {
+        let ledger = self.bench.as_ref()?.ledger()?;
+        let Tokens { input, output } = ledger.paid();
+        Some(Paid { requests: ledger.requests(), input, output, cost: ledger.cost() })
     }
 
     /// Scores what comes, until nothing comes any more. `None` if Ctrl-C ended the wait for a judge.
@@ -219,10 +261,18 @@ impl<'a> Scorer<'a> {
                 continue;
             };
             again = true;
-            let Stop::Unusable(reason) = &stop else {
-                bail!(
+            let reason = match &stop {
+                Stop::Unusable(reason) => reason,
+                Stop::Canary => bail!(
                     "{stop}; nothing that it said is learned from. Mend the judge, then go on with --resume"
-                );
+                ),
+                Stop::Budget => {
+                    let spent = bench.ledger().map(ToString::to_string).unwrap_or_default();
+                    bail!(
+                        "judge.budget is spent ({spent}), and further answers would cost more. Raise it in recipe.toml of the \
+                         run, then go on with --resume: no reply is paid for again"
+                    )
+                }
             };
             let waited = started.elapsed().as_secs_f64();
             if waited >= self.patience {
@@ -255,7 +305,7 @@ impl<'a> Scorer<'a> {
 }
 
 /// The judge that a recipe asks for. Its replies are kept in `replies.jsonl` of the run: what is there is not asked again.
-pub fn bench(judge: &Judge, run: &std::path::Path, opened: &Opened) -> Result<Arc<Bench>> {
+pub fn bench(judge: &Judge, run: &Path, opened: &Opened) -> Result<Arc<Bench>> {
     let replies = Replies::open(&run.join("replies.jsonl"))?;
     let member = match (&judge.server, &judge.local) {
         (Some(base), _) => {
@@ -266,7 +316,8 @@ pub fn bench(judge: &Judge, run: &std::path::Path, opened: &Opened) -> Result<Ar
                 timeout: Duration::try_from_secs_f64(judge.timeout).context("judge.timeout")?,
                 concurrency: judge.concurrency,
             };
-            Member::Endpoint(Box::new(Endpoint::new(settings, Ledger::new(None, Prices::default()))?))
+            let ledger = Ledger::new(judge.budget, judge.prices()).with_paid(replies.paid);
+            Member::Endpoint(Box::new(Endpoint::new(settings, ledger)?))
         }
         (None, Some(folder)) => Member::Local(Box::new(Local::open(folder, opened)?)),
         (None, None) => bail!("[judge] names neither a server nor a checkpoint"),

@@ -8,7 +8,7 @@ use burn::tensor::{DType, FloatDType, Tensor, TensorData};
 use wethink_model::{Features, Launches, Model};
 
 use super::gather::Response;
-use super::line::{Line, Seconds};
+use super::line::{Line, Seconds, Speeds};
 use super::recipe::Recipe;
 use crate::train::adamw::AdamW;
 use crate::train::economy::passes;
@@ -159,7 +159,10 @@ impl<'a> Batch<'a> {
         self.compare(line, old.as_deref().unwrap_or_default(), reference.as_deref());
         let tokens: usize =
             self.mini_batches.iter().flatten().map(|response| response.sequence.tokens()).sum();
-        line.tokens_per_second = (epochs * tokens) as f64 / seconds.update;
+        let speed = |tokens: usize, seconds: f64| (seconds > 0.0).then(|| tokens as f64 / seconds);
+        let (old, reference) = (speed(tokens, seconds.old), speed(tokens, seconds.reference));
+        let update = speed(epochs * tokens, seconds.update);
+        line.tokens_per_second = Speeds { old, reference, update, ..line.tokens_per_second };
         line.seconds = Seconds { rollout: line.seconds.rollout, reward: line.seconds.reward, ..seconds };
         Ok(Updated { model, skipped_in_a_row })
     }

@@ -3,15 +3,17 @@
 //! The most that a request can cost is set aside before it is sent, so that requests under way cannot together
 //! overshoot. A token is at least a byte, which bounds a text; a picture is counted as the most that Qwen2.5-VL makes of one.
 //! When too little is left, the next request waits for those under way to give back what they did not need; when none is,
-//! the budget is spent. Only what this run pays counts, not what replies of an earlier run did.
+//! the budget is spent. What an earlier start of the same run paid counts where its owner says so ([`Ledger::with_paid`]).
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use serde::de::{Deserializer, Error, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
 use tokio::sync::Notify;
 
-/// `--budget`.
+/// `--budget`, or `judge.budget` of a recipe.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Budget {
     /// Tokens of prompts and replies together: `200000tokens`.
@@ -35,8 +37,53 @@ impl FromStr for Budget {
     }
 }
 
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tokens(count) => write!(f, "{count}tokens"),
+            Self::Money(money) => money.fmt(f),
+        }
+    }
+}
+
+/// As it is written: money as a number, tokens as text.
+impl Serialize for Budget {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Tokens(_) => to.collect_str(self),
+            Self::Money(money) => to.serialize_f64(*money),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Budget {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Written;
+        impl Visitor<'_> for Written {
+            type Value = Budget;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a budget: money, as in 2.50, or tokens, as in \"200000tokens\"")
+            }
+
+            fn visit_f64<E: Error>(self, money: f64) -> Result<Budget, E> {
+                self.visit_str(&money.to_string())
+            }
+
+            fn visit_i64<E: Error>(self, money: i64) -> Result<Budget, E> {
+                self.visit_str(&money.to_string())
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Budget, E> {
+                text.parse().map_err(|wrong: String| E::custom(format!("budget: {wrong}")))
+            }
+        }
+        from.deserialize_any(Written)
+    }
+}
+
 /// Tokens of one or many requests.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tokens {
     /// Of prompts.
     pub input: u64,
@@ -98,6 +145,12 @@ impl Ledger {
         Self { budget, prices, state: Mutex::default(), changed: Notify::new() }
     }
 
+    /// The same account after so much was paid before.
+    pub fn with_paid(self, paid: Tokens) -> Self {
+        self.state().paid = paid;
+        self
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing in this file panics while it holds the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -134,6 +187,21 @@ impl Ledger {
     /// What has been paid for.
     pub fn paid(&self) -> Tokens {
         self.state().paid
+    }
+
+    /// Requests that were paid for, those paid before not counted.
+    pub fn requests(&self) -> u64 {
+        self.state().requests
+    }
+
+    /// What has been paid, in the currency of the prices.
+    pub fn cost(&self) -> f64 {
+        self.prices.cost(self.paid())
+    }
+
+    /// What it may pay for at most.
+    pub fn budget(&self) -> Option<Budget> {
+        self.budget
     }
 }
 
@@ -192,6 +260,36 @@ mod tests {
         for wrong in ["", "tokens", "-1", "-1tokens", "inf", "NaN", "1.5tokens", "2 euros"] {
             assert!(wrong.parse::<Budget>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn recipes_write_money_as_a_number_and_tokens_as_text() {
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        struct Judge {
+            budget: Budget,
+        }
+        for (text, budget) in
+            [("budget = 2.5\n", Budget::Money(2.5)), ("budget = \"200000tokens\"\n", Budget::Tokens(200_000))]
+        {
+            let judge: Judge = toml::from_str(text).expect("sound");
+            assert_eq!(judge, Judge { budget });
+            assert_eq!(toml::to_string(&judge).expect("TOML"), text);
+        }
+        assert_eq!(toml::from_str("budget = 3").map(|judge: Judge| judge.budget), Ok(Budget::Money(3.0)));
+        for wrong in ["budget = -1.0", "budget = \"much\"", "budget = true"] {
+            let error = toml::from_str::<Judge>(wrong).expect_err(wrong).to_string();
+            assert!(error.contains("budget") && error.contains("2.50"), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_was_paid_before_counts() {
+        let ledger = Ledger::new(Some(Budget::Tokens(100)), Prices::default()).with_paid(tokens(60, 10));
+        pollster::block_on(async {
+            assert_eq!(ledger.hold(tokens(31, 0)).await.map(drop), Err(Spent));
+            ledger.hold(tokens(30, 0)).await.expect("just so").pay(None);
+        });
+        assert_eq!((ledger.paid(), ledger.requests()), (tokens(90, 10), 1));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use wethink_reward::judge::{Ask, Form, Judge, Reply};
 
+use budget::Ledger;
 use endpoint::Endpoint;
 use local::Local;
 use replies::Replies;
@@ -35,7 +36,7 @@ pub enum Failure {
 /// Why nothing further is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stop {
-    /// `--budget` is spent.
+    /// The budget is spent.
     Budget,
     /// The judge accepted an answer that is known to be wrong.
     Canary,
@@ -103,6 +104,14 @@ impl Bench {
         &self.member
     }
 
+    /// The account, where asking costs anything.
+    pub fn ledger(&self) -> Option<&Ledger> {
+        match &self.member {
+            Member::Endpoint(endpoint) => Some(endpoint.ledger()),
+            Member::Local(_) => None,
+        }
+    }
+
     /// Questions that are worth asking at a time.
     pub fn width(&self) -> usize {
         match &self.member {
@@ -158,7 +167,7 @@ impl Bench {
         let text = answer.inspect_err(|failure| self.failed(failure))?;
         self.failures.store(0, Ordering::Relaxed);
         // What cannot be kept would be paid for again on every run.
-        self.replies.put(&key, &text).map_err(|error| {
+        self.replies.put(&key, &text, self.ledger().map(Ledger::paid)).map_err(|error| {
             let stop = Stop::Unusable(format!("{error:#}"));
             self.stop(stop.clone());
             Failure::Stopped(stop)

@@ -15,6 +15,8 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::budget::Tokens;
+
 /// Lines between two that wait for the disk.
 const BATCH: usize = 64;
 
@@ -23,6 +25,9 @@ const BATCH: usize = 64;
 struct Line {
     key: String,
     reply: String,
+    /// What all asking had cost by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    paid: Option<Tokens>,
 }
 
 #[derive(Debug)]
@@ -39,6 +44,8 @@ pub struct Replies {
     book: Mutex<Book>,
     /// Lines that could not be read.
     pub unreadable: usize,
+    /// The most that had been paid by any line.
+    pub paid: Tokens,
 }
 
 /// The key of what is asked: SHA-256 over all that decides the reply, each part preceded by its length.
@@ -69,15 +76,21 @@ impl Replies {
             file.set_len(whole as u64).with_context(name)?;
         }
         let mut known = HashMap::new();
-        let mut unreadable = 0;
+        let (mut unreadable, mut total) = (0, Tokens::default());
         for line in bytes[..whole].split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
             match serde_json::from_slice::<Line>(line) {
-                Ok(Line { key, reply }) => drop(known.insert(key, reply)),
+                Ok(Line { key, reply, paid }) => {
+                    // Asks that end together may be written in another order than they were paid in.
+                    let paid = paid.unwrap_or_default();
+                    total.input = total.input.max(paid.input);
+                    total.output = total.output.max(paid.output);
+                    known.insert(key, reply);
+                }
                 Err(_) => unreadable += 1,
             }
         }
         let book = Mutex::new(Book { known, file, unsynced: 0 });
-        Ok(Self { path: path.to_owned(), book, unreadable })
+        Ok(Self { path: path.to_owned(), book, unreadable, paid: total })
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -90,9 +103,9 @@ impl Replies {
         self.book().known.get(key).cloned()
     }
 
-    /// Keeps a reply.
-    pub fn put(&self, key: &str, reply: &str) -> Result<()> {
-        let line = Line { key: key.to_owned(), reply: reply.to_owned() };
+    /// Keeps a reply, and what all asking has cost up to it, where asking costs anything.
+    pub fn put(&self, key: &str, reply: &str, paid: Option<Tokens>) -> Result<()> {
+        let line = Line { key: key.to_owned(), reply: reply.to_owned(), paid };
         let mut bytes = serde_json::to_vec(&line)?;
         bytes.push(b'\n');
         let mut book = self.book();
@@ -126,8 +139,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("replies.jsonl");
         let replies = Replies::open(&path).expect("begun");
-        replies.put("a", "Yes").expect("kept");
-        replies.put("b", "No\nand \"more\"").expect("kept");
+        let paid = |input| Some(Tokens { input, output: 1 });
+        replies.put("a", "Yes", paid(5)).expect("kept");
+        replies.put("b", "No\nand \"more\"", paid(9)).expect("kept");
         assert!(Replies::open(&path).expect_err("in use").to_string().contains("another run"));
         drop(replies);
         let whole = std::fs::read(&path).expect("the file");
@@ -139,7 +153,8 @@ mod tests {
         assert_eq!(replies.get("a").as_deref(), Some("Yes"));
         assert_eq!(replies.get("b").as_deref(), Some("No\nand \"more\""));
         assert_eq!(replies.get("c"), None);
-        replies.put("c", "Yes").expect("kept");
+        assert_eq!(Some(replies.paid), paid(9));
+        replies.put("c", "Yes", None).expect("kept");
         drop(replies);
         let replies = Replies::open(&path).expect("opened");
         assert_eq!((replies.get("c").as_deref(), replies.unreadable), (Some("Yes"), 1));

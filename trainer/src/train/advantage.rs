@@ -1,7 +1,8 @@
 //! Advantages of responses against the others of their group, as pure functions of rewards.
 //!
 //! A group is G consecutive responses to one prompt. A response without a reward (no rule decided and no judge was heard) is
-//! left out of its group's baseline and gets no advantage: it is not trained on, and nothing is made up in its place.
+//! left out of its group's baseline and gets no advantage: it is not trained on, and nothing is made up in its place. A reward
+//! that is no number is none.
 //! Standard deviations are the unbiased ones (n − 1), as in EasyR1, verl and TRL.
 
 use serde::{Deserialize, Serialize};
@@ -42,14 +43,20 @@ const TRL: f64 = 1e-4;
 /// If the rewards are no whole groups of at least two: the recipe's reader refuses such a size.
 pub fn advantages(estimator: Estimator, rewards: &[Option<f64>], size: usize) -> Vec<Option<f64>> {
     assert!(size >= 2 && rewards.len().is_multiple_of(size), "{} rewards in groups of {size}", rewards.len());
+    let rewards: Vec<Option<f64>> = rewards.iter().map(|reward| number(*reward)).collect();
     let batch = spread(&rewards.iter().flatten().copied().collect::<Vec<_>>());
     rewards.chunks(size).flat_map(|group| of_group(estimator, group, batch)).collect()
 }
 
 /// Whether a group's rewards differ: without that it says nothing about what to do better.
 pub fn has_signal(group: &[Option<f64>]) -> bool {
-    let mut rewards = group.iter().flatten();
+    let mut rewards = group.iter().filter_map(|reward| number(*reward));
     rewards.next().is_some_and(|first| rewards.any(|reward| reward != first))
+}
+
+/// A reward that can be reckoned with.
+fn number(reward: Option<f64>) -> Option<f64> {
+    reward.filter(|reward| reward.is_finite())
 }
 
 fn of_group(estimator: Estimator, group: &[Option<f64>], batch: f64) -> Vec<Option<f64>> {
@@ -148,6 +155,33 @@ mod tests {
         assert_eq!(advantages(Grpo, &[Some(1.0), None, None], 3), [None; 3]);
         assert!(!has_signal(&[Some(1.0), None, Some(1.0)]) && has_signal(&[None, Some(1.0), Some(0.0)]));
         assert!(!has_signal(&[None, None]));
+        for no_number in [f64::NAN, f64::INFINITY] {
+            for estimator in [Grpo, Group, Batch, DrGrpo, Rloo, GrpoPassk] {
+                let with = advantages(estimator, &[Some(1.0), Some(no_number), Some(0.0), Some(0.0)], 4);
+                let without = advantages(estimator, &[Some(1.0), None, Some(0.0), Some(0.0)], 4);
+                assert_eq!(with, without, "{estimator:?}");
+            }
+            assert!(!has_signal(&[Some(1.0), Some(no_number)]));
+        }
+    }
+
+    #[test]
+    fn who_comes_first_in_a_group_changes_nothing() {
+        let (rewards, moved) = ([0.3, 1.0, 0.0, 0.7], [3, 0, 2, 1]);
+        for estimator in [Grpo, Group, Batch, DrGrpo, Rloo, GrpoPassk] {
+            let before = of(estimator, &rewards, 4);
+            let after = of(estimator, &moved.map(|place| rewards[place]), 4);
+            for (got, place) in after.into_iter().zip(moved) {
+                assert!((got - before[place]).abs() < 1e-12, "{estimator:?}");
+            }
+        }
+    }
+
+    /// The deviation of n values by n, where these formulas have n − 1: a known mistake of reimplementations.
+    #[test]
+    fn the_deviation_is_not_that_of_the_whole_population() {
+        let hit = of(Grpo, &[1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0], 8)[0];
+        assert!((hit - 1.732_046_8).abs() > 0.1, "{hit}");
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub enum Arithmetic {
 
 impl Arithmetic {
     /// Bytes of a value.
-    fn value(self) -> u64 {
+    pub fn value(self) -> u64 {
         match self {
             Self::Cpu => 4,
             Self::Composed(bytes) => bytes,

@@ -22,7 +22,6 @@ const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;mar
 /// Writes the page of a run. `held_out` are the rows that `answers.jsonl` counts by.
 pub fn write(run: &Path, held_out: Option<&Rows>) -> Result<()> {
     let lines = metrics::read(&run.join("metrics.jsonl"))?;
-    let answers = metrics::read(&run.join("answers.jsonl"))?;
     let name = run.file_name().unwrap_or_default().to_string_lossy();
     let mut page = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{0}</title><style>{STYLE}</style><h1>{0}</h1>\n",
@@ -36,20 +35,27 @@ pub fn write(run: &Path, held_out: Option<&Rows>) -> Result<()> {
     ] {
         let curves: Vec<Vec<(f64, f64)>> = pointers.iter().map(|pointer| curve(&lines, pointer)).collect();
         if curves.iter().any(|curve| !curve.is_empty()) {
-            writeln!(page, "<h2>{title}</h2>\n{}", plot(pointers, &curves)?)?;
+            writeln!(page, "<h2>{title}</h2>\n{}", plot(pointers, &curves, (900, 320))?)?;
         }
     }
+    last_answers(&mut page, run, held_out)?;
+    let recipe = std::fs::read_to_string(run.join("recipe.toml")).context("recipe.toml")?;
+    writeln!(page, "<h2>Recipe</h2><pre>{}</pre></html>", escaped(&recipe))?;
+    write_whole(&run.join("report.html"), page.as_bytes())
+}
+
+/// The first answers of the last measurement.
+pub(crate) fn last_answers(page: &mut String, run: &Path, held_out: Option<&Rows>) -> Result<()> {
+    let answers = metrics::read(&run.join("answers.jsonl"))?;
     let last = answers.last().map(|answer| answer["step"].clone());
     let shown = answers.iter().filter(|answer| Some(&answer["step"]) == last.as_ref()).take(SHOWN);
     for (place, answer) in shown.enumerate() {
         if place == 0 {
             writeln!(page, "<h2>Answers after step {}</h2>", answer["step"])?;
         }
-        article(&mut page, answer, held_out)?;
+        article(page, answer, held_out)?;
     }
-    let recipe = std::fs::read_to_string(run.join("recipe.toml")).context("recipe.toml")?;
-    writeln!(page, "<h2>Recipe</h2><pre>{}</pre></html>", escaped(&recipe))?;
-    write_whole(&run.join("report.html"), page.as_bytes())
+    Ok(())
 }
 
 fn article(page: &mut String, answer: &Value, held_out: Option<&Rows>) -> Result<()> {
@@ -73,8 +79,8 @@ pub(crate) fn curve(lines: &[Value], pointer: &str) -> Vec<(f64, f64)> {
     lines.iter().filter_map(point).filter(|(_, y)| y.is_finite()).collect()
 }
 
-/// Curves in one frame, as SVG.
-pub(crate) fn plot(names: &[&str], curves: &[Vec<(f64, f64)>]) -> Result<String> {
+/// Curves in one frame, as SVG of so many pixels.
+pub(crate) fn plot(names: &[&str], curves: &[Vec<(f64, f64)>], size: (u32, u32)) -> Result<String> {
     let points = || curves.iter().flatten();
     let end = points().fold(1.0, |end: f64, (x, _)| end.max(*x));
     let low = points().fold(f64::INFINITY, |low, (_, y)| low.min(*y));
@@ -82,7 +88,7 @@ pub(crate) fn plot(names: &[&str], curves: &[Vec<(f64, f64)>]) -> Result<String>
     let margin = (0.05 * (high - low)).max(1e-9);
     let mut svg = String::new();
     {
-        let area = SVGBackend::with_string(&mut svg, (900, 320)).into_drawing_area();
+        let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
         let failed = |error: &dyn std::fmt::Display| anyhow::anyhow!("a curve cannot be drawn: {error}");
         let mut chart = ChartBuilder::on(&area)
             .margin(8)

@@ -55,7 +55,9 @@ impl Events {
 fn collect(value: &Value, name: &str, summary: &mut Vec<u8>) {
     match value {
         Value::Object(fields) => {
-            for (field, value) in fields.iter().filter(|(field, _)| *field != "step") {
+            // The step of the line itself is where its numbers stand.
+            let number = |field: &str| !(name.is_empty() && field == "step");
+            for (field, value) in fields.iter().filter(|(field, _)| number(field)) {
                 let name = if name.is_empty() { field.clone() } else { format!("{name}/{field}") };
                 collect(value, &name, summary);
             }

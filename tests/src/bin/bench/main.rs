@@ -5,6 +5,7 @@
 mod data;
 mod decode;
 mod device;
+mod grpo;
 mod kernels;
 mod model;
 mod scenes;
@@ -26,7 +27,8 @@ const SUITES: &[Suite] = &[
 ];
 
 /// Suites that need more than Rust, or more than a minute: only by name.
-const BY_NAME: &[Suite] = &[("train", train::train), ("decode", decode::decode), ("device", device::device)];
+const BY_NAME: &[Suite] =
+    &[("train", train::train), ("grpo", grpo::grpo), ("decode", decode::decode), ("device", device::device)];
 
 fn main() -> Result<()> {
     let wanted = std::env::args().nth(1);

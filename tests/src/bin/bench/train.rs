@@ -184,6 +184,7 @@ pub fn write_batches(path: &Path, rows: &Path, checkpoint: &Path, batch: usize) 
     Ok(std::fs::write(path, safetensors::serialize(views, None)?)?)
 }
 
+/// What a command that succeeds prints.
 pub fn run(command: &mut Command) -> Result<Vec<u8>> {
     let output = command.output()?;
     if !output.status.success() {

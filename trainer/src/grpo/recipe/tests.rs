@@ -1,6 +1,7 @@
 //! What a recipe may say, and that the shipped ones say it.
 
 use super::*;
+use crate::train::policy::Average;
 use crate::train::recipe::assert_complete;
 
 const LEAST: &str = "checkpoint = 'c'\n[data]\nrows = 'r.jsonl'\n[train]\nsteps = 10\n\
@@ -24,6 +25,11 @@ fn the_defaults_are_easyr1s() {
 
 #[test]
 fn what_is_written_back_is_complete_and_reads_the_same() {
+    let judge = ["judge.server=http://j/v1", "judge.model=m", "judge.price_in=0.3", "judge.budget=2.50"];
+    let paid = changed(&judge).expect("sound");
+    let text = paid.to_toml().expect("TOML");
+    assert!(text.contains("budget = 2.5") && text.contains("price_out"), "{text}");
+    assert_eq!(Recipe::parse(&text, &[]).expect("sound"), paid);
     let changes = ["judge.local=j", "validation.rows=v", "validation.every=5", "validation.answers=2"];
     let recipe = changed(&[&changes[..], &["loss.clip_dual=inf", "loss.log_ratio_limit=inf"]].concat());
     let recipe = recipe.expect("sound");
@@ -48,6 +54,8 @@ fn values_outside_their_range_name_the_field() {
         "loss.log_ratio_limit=nan",
         "loss.kl_weight=inf",
         "reward.judge_cap=1.5",
+        "reward.accuracy=nan",
+        "reward.overlong={ limit = 9, margin = 3, weight = inf }",
         "filter.low=0.99",
         "alarms.entropy=-1.0",
         "optimizer.beta1=1.0",
@@ -62,6 +70,10 @@ fn values_outside_their_range_name_the_field() {
         (&["judge.server=http://j/v1"], "judge.model"),
         (&["judge.local=j", "judge.server=http://j/v1", "judge.model=m"], "either"),
         (&["loss.objective=gspo", "loss.average=fixed"], "sequence"),
+        (&["judge.server=http://j/v1", "judge.model=m", "judge.budget=2.5"], "judge.price_in"),
+        (&["judge.server=http://j/v1", "judge.model=m", "judge.budget=some"], "200000tokens"),
+        (&["judge.local=j", "judge.budget=9tokens"], "judge.budget"),
+        (&["judge.local=j", "judge.price_in=-1.0"], "judge.price_in"),
         (&["rollout.rowz=3"], "did you mean `rows`?"),
     ] {
         let error = format!("{:#}", changed(changes).expect_err(words));
