@@ -333,7 +333,7 @@ fn write_shards(config: &Config, model: &Model, dtype: DType, limit: usize, out:
 fn fits_half(name: &str, value: &Tensor<1>) -> Result<()> {
     let most = half::f16::MAX.to_f32();
     let data = value.clone().into_data();
-    let beyond = data.iter::<f32>().find(|value| !(value.abs() <= most));
+    let beyond = data.iter::<f32>().find(|value| value.is_nan() || value.abs() > most);
     beyond.map_or(Ok(()), |value| bail!("{name} holds {value}, beyond float16's {most}; take --dtype bf16"))
 }
 

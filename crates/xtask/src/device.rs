@@ -84,7 +84,7 @@ fn built(features: &[&str]) -> Result<PathBuf> {
         built["executable"].as_str().filter(|_| wanted).map(PathBuf::from)
     };
     let text = String::from_utf8_lossy(&output.stdout);
-    text.lines().filter_map(executable).last().context("cargo names no test binary of wethink-tests")
+    text.lines().filter_map(executable).next_back().context("cargo names no test binary of wethink-tests")
 }
 
 /// An archive with the binaries, stripped, the known answers, the scripts for Python, and `run`.

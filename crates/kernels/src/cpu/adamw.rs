@@ -29,6 +29,7 @@ pub struct AdamwStep {
 /// Parameter and both moments, `[parameter, first, second]`, after one update by `gradient`, in the storage of the old ones
 /// where nothing else holds them. All are flat, of one length and untracked. Gives them back as they are where one is not
 /// float32 on the CPU.
+#[expect(clippy::result_large_err, reason = "handles of tensors, a few a parameter")]
 pub fn adamw(
     state: [Tensor<1>; 3],
     gradient: &Tensor<1>,
@@ -44,7 +45,7 @@ pub fn adamw(
     let AdamwStep { scale, beta1, beta2, eps, keep, rate, correction } = step;
     let (scale, eps, keep, rate) = (at(scale), at(eps), at(keep), at(rate));
     let (beta2, rest1, rest2, inverse) = (at(beta2), at(1.0 - beta1), at(1.0 - beta2), at(1.0 / correction));
-    let update = |(((p, m), v), g): (((&mut [f32], &mut [f32]), &mut [f32]), &[f32])| {
+    let update = |p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32]| {
         for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
             let g = g * scale;
             *m += (g - *m) * rest1;
@@ -58,9 +59,9 @@ pub fn adamw(
     {
         use rayon::prelude::*;
         let pieces = p.par_chunks_mut(PIECE).zip(m.par_chunks_mut(PIECE)).zip(v.par_chunks_mut(PIECE));
-        pieces.zip(g.par_chunks(PIECE)).for_each(update);
+        pieces.zip(g.par_chunks(PIECE)).for_each(|(((p, m), v), g)| update(p, m, v, g));
     }
     #[cfg(target_arch = "wasm32")]
-    update((((p, m), v), g));
+    update(p, m, v, g);
     Ok([parameter, first, second].map(Tensor::from_primitive::<Flex>))
 }

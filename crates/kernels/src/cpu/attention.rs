@@ -227,6 +227,9 @@ struct Layout {
     stride: usize,
 }
 
+/// Puts a head's rows: of queries, keys or values, by their layout, from this place on.
+type Put<'a> = dyn FnMut(usize, Layout, usize, &[f32]) + 'a;
+
 impl Attention {
     fn group(&self) -> usize {
         self.heads[0] / self.heads[1]
@@ -279,7 +282,7 @@ impl Attention {
         layouts: [Layout; 3],
         kept: &[f32],
         upstream: &[f32],
-        put: &mut dyn FnMut(usize, Layout, usize, &[f32]),
+        put: &mut Put,
     ) {
         let (dim, group) = (self.dim, self.group());
         let stride = self.heads[0] * dim;
