@@ -14,6 +14,7 @@
 
 mod attention;
 mod choice;
+#[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "nothing is trained in a browser"))]
 mod cpu;
 mod host;
 mod launches;
