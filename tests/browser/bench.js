@@ -1,4 +1,5 @@
-// Figures of the built site in Chromium, on WebGPU and on the CPU, as one JSON object; `node bench.js rewards` for the rewards alone.
+// Figures of the built site in Chromium, on WebGPU and on the CPU, as one JSON object; `node bench.js rewards`
+// or `node bench.js visitor` for a part.
 
 import { readFile, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
@@ -8,7 +9,7 @@ import { SITE, serve } from "./server.js";
 
 const TOKENS = 64;
 
-/** Bytes of the page and the engine, as they are and gzipped; the bundled model and the samples are not counted. */
+/** Bytes of the page and the engine, as they are and gzipped; the bundled models and the samples are not counted. */
 async function weight() {
   const sizes = {};
   for (const file of await readdir(SITE)) {
@@ -26,12 +27,12 @@ async function measure(device, webgpu) {
   try {
     const { page } = await open(browser, `${server.site}blank.html`);
     return await page.evaluate(
-      async ({ device, tokens }) => {
+      async ({ folder, device, tokens }) => {
         const { WeThink } = await import("./wethink.js");
         const seconds = (since) => (performance.now() - since) / 1000;
         const load = async () => {
           const since = performance.now();
-          const model = await WeThink.load("model/", { device });
+          const model = await WeThink.load(folder, { device });
           return [model, seconds(since)];
         };
         const [first, firstLoad] = await load();
@@ -59,8 +60,52 @@ async function measure(device, webgpu) {
           gpu_bytes: timing.gpuBytes,
         };
       },
-      { device, tokens: TOKENS },
+      { folder: `${server.fixtures}tiny-qwen2_5_vl/checkpoint/`, device, tokens: TOKENS },
     );
+  } finally {
+    await browser.close();
+    await server.close();
+  }
+}
+
+/**
+ * The page as a visitor meets it: bytes that come over the wire until the first answer is judged, as they are and gzipped, and the
+ * seconds until then, from a cold start and by steps. Best of three scenes for what an answer takes once all is there.
+ */
+async function visitor(webgpu) {
+  const server = await serve();
+  const browser = await launch({ webgpu });
+  try {
+    const since = performance.now();
+    const seconds = () => (performance.now() - since) / 1000;
+    const { page } = await open(browser, server.site);
+    const ask = page.getByRole("button", { name: "Ask", exact: true }).and(page.locator(":enabled"));
+    await ask.waitFor({ timeout: 300_000 });
+    const ready = seconds();
+    await ask.click();
+    const judged = (count) => page.locator(".score").getByText(new RegExp(`of ${count} right`)).waitFor({ timeout: 300_000 });
+    await judged(1);
+    const first = seconds();
+    const paths = [...new Set(server.requests)];
+    const files = await Promise.all(paths.map((path) => readFile(join(SITE, path.replace("/a/sub path/", "") || "index.html"))));
+    const later = [];
+    for (let i = 0; i < 3; i++) {
+      await page.getByRole("button", { name: "Shuffle" }).click();
+      const before = performance.now();
+      await ask.click();
+      await judged(i + 2);
+      later.push((performance.now() - before) / 1000);
+    }
+    return {
+      device: await page.locator(".scenes .badge").first().textContent(),
+      files: paths.length,
+      bytes: files.reduce((sum, file) => sum + file.length, 0),
+      gzipped: files.reduce((sum, file) => sum + gzipSync(file, { level: 9 }).length, 0),
+      ready_seconds: ready,
+      first_answer_seconds: first,
+      next_answer_seconds: Math.min(...later),
+      cost: (await page.locator(".final .cost").first().textContent()).trim(),
+    };
   } finally {
     await browser.close();
     await server.close();
@@ -108,9 +153,12 @@ async function rewards(count) {
   }
 }
 
-const figures = { rewards: await rewards(100_000) };
-// The rewards alone take seconds; the model takes minutes.
-if (process.argv[2] !== "rewards") {
+// The rewards take seconds; the models take minutes.
+const only = process.argv[2];
+const figures = {};
+if (only !== "visitor") figures.rewards = await rewards(100_000);
+if (only !== "rewards") figures.visitor = [await visitor(true), await visitor(false)];
+if (!only) {
   figures.files = await weight();
   figures.runs = [await measure("webgpu", true), await measure("cpu", false)];
 }

@@ -3,11 +3,11 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { launch, open } from "./browser.js";
-import { serve } from "./server.js";
+import { TINY, serve } from "./server.js";
 
 const out = process.argv[2] ?? "screens";
 await mkdir(out, { recursive: true });
-const server = await serve();
+const server = await serve(undefined, { models: [TINY] });
 const browser = await launch({ webgpu: false });
 
 /** The states of the ask page, each reached from the one before it. */
@@ -41,7 +41,7 @@ const STATES = [
   ["settings", (page) => page.locator("#settings summary").click()],
   ["models", (page) => page.getByText("Another model or device").click()],
   ["needs", async (page) => {
-    await page.getByLabel("Address of a pack").fill(`${server.origin}/a/sub path/model/`);
+    await page.getByLabel("Address of a pack").fill(`${server.origin}/a/sub path/models/tiny/`);
     await page.getByRole("button", { name: "What does it need?" }).click();
     await page.locator(".model").getByText("allocated for trial").waitFor({ timeout: 60_000 });
   }],

@@ -10,4 +10,5 @@
 pub mod fit;
 pub mod parts;
 pub mod request;
+pub mod scenes;
 pub mod tensors;
