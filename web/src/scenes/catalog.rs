@@ -105,7 +105,7 @@ impl Catalog {
         let trained = self.models.iter().map(most).max().unwrap_or(0);
         let cells = |model: &Bundled| {
             let [side, _] = model.scenes.sides;
-            let (columns, rows) = Count::grid(side, side);
+            let (columns, rows) = Count::grid(side, side, model.scenes.cell);
             columns * rows
         };
         let room = self.models.iter().map(cells).min().unwrap_or(1);

@@ -101,7 +101,9 @@ async fn one(
     (seed, index): (u64, u64),
     signal: &AbortSignal,
 ) -> Result<(), String> {
-    let settings = Settings { objects, ..settings.clone() };
+    // Crowded scenes belong to the mix that a model was trained on, and to no other.
+    let crowded = if objects == settings.objects { settings.crowded } else { 0 };
+    let settings = Settings { objects, crowded, ..settings.clone() };
     let scene = settings.scene(seed, index).map_err(|problem| problem.to_string())?;
     scenes.show(&scene);
     let board = Board::new(&scene).ok_or("this page draws task A alone")?;

@@ -196,7 +196,7 @@ impl Scenes {
         let Some(settings) = self.settings() else { return };
         let (seed, index) = self.next.get_value();
         self.next.set_value((seed, index + 1));
-        match (Settings { objects: [objects; 2], ..settings }).scene(seed, index) {
+        match (Settings { objects: [objects; 2], crowded: 0, ..settings }).scene(seed, index) {
             Ok(scene) => self.show(&scene),
             Err(problem) => self.refuse(problem.to_string()),
         }
