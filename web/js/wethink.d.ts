@@ -144,7 +144,7 @@ export interface Timing {
   /** Tokens that the chat has room for, and the memory that it takes. */
   cacheTokens: number;
   cacheBytes: number;
-  /** How often each kernel ran; on the CPU, each composed operation. */
+  /** How often each kernel ran; on the CPU, each operation of the model. */
   kernels: Record<string, number>;
 }
 
