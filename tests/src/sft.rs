@@ -1,4 +1,6 @@
 //! `trainer sft`, `export` and `eval` as a user meets them: resumption, interruption, full disks, bad numbers, bad recipes.
+//!
+//! Beyond the usual length, since every test is one story of one command.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -21,12 +21,12 @@ use crate::verifier;
 
 const EXAMPLE: &str = "\
 Examples:
-  trainer examples runs/grpo-xs --out web/models/rollouts --force
+  trainer examples runs/grpo-xs --out rollouts --force
   trainer eval --checkpoint xs-sft --data held-out/rows.jsonl --out e.jsonl
-  trainer examples e.jsonl --data held-out/rows.jsonl --out web/models/rollouts
+  trainer examples e.jsonl --data held-out/rows.jsonl --out examples
 
 --out gets rows.jsonl and images/. The site's reward checker opens such a folder
-when models/models.json names it under `rollouts`; any other, once it is dropped.";
+once it is dropped there.";
 
 /// A few responses with their pictures, as rows for the reward checker.
 #[derive(Debug, Parser)]

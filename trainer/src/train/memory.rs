@@ -3,6 +3,8 @@
 //! Activations are counted op by op: what automatic differentiation keeps until the backward pass has used it, of the model's
 //! composed operations, or of its own ones on the CPU, which keep their inputs alone. Letters as in `wethink_model`; a "value"
 //! is four bytes in float32, two in bfloat16.
+//!
+//! Beyond the usual length by its tests, which hold the same counts by hand.
 
 use wethink_model::{Config, Economy, expected_tensors};
 

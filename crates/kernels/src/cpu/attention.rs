@@ -1,5 +1,7 @@
 //! Attention, head by head, in blocks of queries: scores live in a buffer of one core's cache, and the backward pass computes
 //! them again from queries, keys and the normaliser of each row (Dao et al., arXiv 2205.14135).
+//!
+//! One file beyond the usual length: forward pass, backward pass and the three layouts of heads are read against each other.
 
 use std::ops::Range;
 
