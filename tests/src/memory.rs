@@ -11,7 +11,7 @@ use wethink_trainer::train::loss::{Loss, loss};
 use wethink_trainer::train::memory::{Arithmetic, Memory, Shapes, memory};
 use wethink_trainer::train::recipe::Recipe;
 
-use crate::allocation::most_held;
+use crate::allocation::{alone, most_held};
 
 /// The configuration of a language model that is wide enough for its activations to outweigh everything else, with the
 /// smallest of towers.
@@ -57,6 +57,17 @@ const LORA: &str = "[lora]\nrank = 8\nalpha = 16.0\nlearning_rate = 1.0\n";
 /// The most that one pass over sequences of these lengths holds, the last `targets` tokens of each being targets, and what is
 /// computed for it.
 fn step(config: &Config, recipe: &Recipe, lengths: &[usize], targets: usize) -> (f64, Memory) {
+    let held = alone(|| held(config, recipe, lengths, targets));
+    let shapes = Shapes {
+        lengths: lengths.iter().map(|&length| length as u64).collect(),
+        targets: (targets * lengths.len()) as u64,
+        grids: Vec::new(),
+    };
+    (held, memory(config, recipe, &shapes, Arithmetic::Cpu, false))
+}
+
+/// The first of the two.
+fn held(config: &Config, recipe: &Recipe, lengths: &[usize], targets: usize) -> f64 {
     let base = model(config);
     let model = match &recipe.lora {
         Some(lora) => lora.adapt(base, 1),
@@ -90,12 +101,7 @@ fn step(config: &Config, recipe: &Recipe, lengths: &[usize], targets: usize) -> 
     drop(run());
     let (gradients, most) = most_held(run);
     assert!(gradients.iter().next().is_some());
-    let shapes = Shapes {
-        lengths: lengths.iter().map(|&length| length as u64).collect(),
-        targets: (targets * lengths.len()) as u64,
-        grids: Vec::new(),
-    };
-    (most as f64, memory(config, recipe, &shapes, Arithmetic::Cpu, false))
+    most as f64
 }
 
 /// Measures a step and compares it with what is computed; returns megabytes.
@@ -118,8 +124,8 @@ fn layers_computed_again_leave_one_layer_in_memory() {
         assert!((chunks - kept).abs() < 0.02 * kept, "{kept} and {chunks} MB");
         let again = format!("{trained}[memory]\nrecompute_layers = true\n");
         let again = compared("again", &config, &again, &[320, 300], 20);
-        // One layer of six.
-        assert!(again < 0.3 * kept, "{kept} and {again} MB");
+        // One layer of six, with the streams between layers, and what products pack.
+        assert!(again < 0.36 * kept, "{kept} and {again} MB");
     }
 }
 
@@ -140,7 +146,6 @@ fn packed_rows_hold_no_padding() {
 
 /// Shapes, lengths and layouts unlike those that the factors of the computation were measured on.
 #[test]
-#[ignore = "fails where layers are computed again: up to a third more is computed than held, or, of chunked logits of a narrow model, a quarter less"]
 fn steps_of_other_shapes_hold_what_is_computed() {
     let shape = |width: usize, heads: [usize; 2], inner: usize, layers: usize, vocab: usize| {
         let half = width / heads[0] / 2;
@@ -202,13 +207,16 @@ fn logits_go_in_chunks() {
 fn attention_holds_no_square_of_its_length() {
     type Attend = fn(Tensor<4>, Tensor<4>, Tensor<4>, Option<&[usize]>, usize, &mut Launches) -> Tensor<3>;
     let held_by = |attend: Attend, width: usize, scores: usize| {
-        let random = |heads: usize| {
-            let x = Tensor::<4>::random([1, width, heads, 16], Distribution::Default, &Device::flex());
-            x.autodiff().require_grad()
-        };
-        let (q, k, v) = (random(4), random(2), random(2));
-        let (_, most) = most_held(|| attend(q, k, v, None, scores, &mut Launches::new()).sum().backward());
-        most as f64 / 1e6
+        alone(|| {
+            let random = |heads: usize| {
+                let x = Tensor::<4>::random([1, width, heads, 16], Distribution::Default, &Device::flex());
+                x.autodiff().require_grad()
+            };
+            let (q, k, v) = (random(4), random(2), random(2));
+            let (_, most) =
+                most_held(|| attend(q, k, v, None, scores, &mut Launches::new()).sum().backward());
+            most as f64 / 1e6
+        })
     };
     let held = |width, scores| held_by(attention_sequences_composed, width, scores);
     held(64, SCORES_AT_ONCE);

@@ -10,20 +10,9 @@ use wethink_trainer::folder::Folder;
 use wethink_trainer::pack::{Override, Quantize, ReportRows, Source, plan, report, write};
 use wethink_trainer::train::rows::Rows;
 
-use crate::allocation::most_held;
+use crate::allocation::{alone, most_held};
 use crate::commands::{run, tiny, trainer};
 use crate::noise;
-
-/// What work holds at most that does all of rayon's share of it itself, so that every allocation is counted. A thread of its
-/// own: one that has been a pool's never leaves it.
-fn held<T: Send>(work: impl FnOnce() -> T + Send) -> (T, u64) {
-    let all = || {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
-        let (value, most) = most_held(|| pool.expect("a pool of this thread").install(work));
-        (value, most as u64)
-    };
-    std::thread::scope(|scope| scope.spawn(all).join().expect("no panic"))
-}
 
 /// The widths of the 3B model with some of its layers and a small vocabulary.
 fn wide(layers: usize) -> Value {
@@ -43,8 +32,9 @@ fn packed(layers: usize, overrides: &[&str]) -> (Pack, u64) {
     let overrides: Vec<Override> = overrides.iter().map(|text| text.parse().expect("an override")).collect();
     let pack = plan(wide(layers), Quantize::Q4, &overrides).expect("a plan");
     let values = |_: &str, width: usize, rows: Range<usize>| vec![0.01; width * rows.len()];
-    let (pack, most) = held(|| write(pack, &values, &files, &Value::Null, &out, &mut |_, _| {}));
-    (pack.expect("written"), most)
+    let (pack, most) =
+        alone(|| most_held(|| write(pack, &values, &files, &Value::Null, &out, &mut |_, _| {})));
+    (pack.expect("written"), most as u64)
 }
 
 #[test]
@@ -108,9 +98,9 @@ fn the_report_holds_one_model_at_a_time() {
     let rows = ReportRows { data: &data, limit: 1, max_new_tokens: 2, device: &device, rewards: &rewards };
     let all = weight_bytes(&whole.config().expect("a configuration"));
     let most = |rows: Option<&ReportRows>| {
-        let (report, most) = held(|| report(&whole, &packed, &values, rows));
+        let (report, most) = alone(|| most_held(|| report(&whole, &packed, &values, rows)));
         report.expect("a report");
-        most
+        most as u64
     };
     let (errors, both) = (most(None), most(Some(&rows)));
     eprintln!("{all} bytes whole, {} packed: {errors} held for errors, {both} with rows", pack.bytes());

@@ -21,16 +21,43 @@ pub(crate) fn recomputed<M, const I: usize, const O: usize>(
 where
     M: Module + Send + Sync + 'static,
 {
-    let dims = x.dims();
-    let mut taker = Taker { inputs: vec![flat(x)], taken: Vec::new() };
-    let bare = module.clone().map(&mut taker);
-    let Taker { inputs, taken } = taker;
-    let body = move |inputs: &[Tensor<1>], launches: &mut Launches| {
-        let (x, values) = inputs.split_first().expect("the module's input comes first");
-        let mut giver = Giver { taken: taken.iter(), values: values.iter() };
-        flat(run(&bare.clone().map(&mut giver), x.clone().reshape(dims), launches))
-    };
-    recompute(inputs, body, launches).reshape(shape)
+    Bare::new(module).recomputed(x, shape, run, launches)
+}
+
+/// A module and, apart from it, its tracked parameters: for several stretches on the same module, whose gradients then meet
+/// one by one instead of being held until all are there.
+pub(crate) struct Bare<M> {
+    module: M,
+    parameters: Vec<Tensor<1>>,
+    taken: Vec<bool>,
+}
+
+impl<M: Module + Send + Sync + 'static> Bare<M> {
+    pub fn new(module: &M) -> Self {
+        let mut taker = Taker { parameters: Vec::new(), taken: Vec::new() };
+        let module = module.clone().map(&mut taker);
+        let Taker { parameters, taken } = taker;
+        Self { module, parameters, taken }
+    }
+
+    /// As the function of this name.
+    pub fn recomputed<const I: usize, const O: usize>(
+        &self,
+        x: Tensor<I>,
+        shape: [usize; O],
+        run: impl Fn(&M, Tensor<I>, &mut Launches) -> Tensor<O> + Send + Sync + 'static,
+        launches: &mut Launches,
+    ) -> Tensor<O> {
+        let dims = x.dims();
+        let (module, taken) = (self.module.clone(), self.taken.clone());
+        let inputs = std::iter::once(flat(x)).chain(self.parameters.iter().cloned()).collect();
+        let body = move |inputs: &[Tensor<1>], launches: &mut Launches| {
+            let (x, values) = inputs.split_first().expect("the module's input comes first");
+            let mut giver = Giver { taken: taken.iter(), values: values.iter() };
+            flat(run(&module.clone().map(&mut giver), x.clone().reshape(dims), launches))
+        };
+        recompute(inputs, body, launches).reshape(shape)
+    }
 }
 
 fn flat<const R: usize>(x: Tensor<R>) -> Tensor<1> {
@@ -51,7 +78,7 @@ fn tracked<const R: usize>(_: &Tensor<R>) -> bool {
 
 /// Takes tracked values out of a module's parameters and leaves constants.
 struct Taker {
-    inputs: Vec<Tensor<1>>,
+    parameters: Vec<Tensor<1>>,
     taken: Vec<bool>,
 }
 
@@ -60,7 +87,7 @@ impl ModuleMapper for Taker {
         param.map(|value| {
             self.taken.push(tracked(&value));
             if tracked(&value) {
-                self.inputs.push(flat(value.clone()));
+                self.parameters.push(flat(value.clone()));
             }
             value.inner()
         })

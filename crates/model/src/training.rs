@@ -6,7 +6,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use wethink_kernels::{SCORES_AT_ONCE, argmax, logprobs};
 
 use crate::model::places;
-use crate::recompute::recomputed;
+use crate::recompute::Bare;
 use crate::{Launches, Linear, Model, Prompt, PromptError};
 
 /// How a pass lies in memory. None of it changes a result beyond rounding.
@@ -89,13 +89,14 @@ impl Model {
         if count <= rows {
             return Ok(logprobs(head.forward(before), ids, temperature, launches));
         }
+        let head = Bare::new(&head);
         let chunks = (0..count).step_by(rows).map(|from| {
             let rows = rows.min(count - from);
             let (before, ids) = (before.clone().narrow(0, from, rows), ids.clone().narrow(0, from, rows));
             let run = move |head: &Linear, before: Tensor<2>, launches: &mut Launches| {
                 logprobs(head.forward(before), ids.clone(), temperature, launches)
             };
-            recomputed(&head, before, [rows], run, launches)
+            head.recomputed(before, [rows], run, launches)
         });
         Ok(Tensor::cat(chunks.collect(), 0))
     }

@@ -112,6 +112,8 @@ struct Tracked {
     head: bool,
     /// Values of the largest trained tensor.
     largest: u64,
+    /// Those of the trained tensors of the first layer and of the embeddings, unless the head is made of these.
+    first: u64,
     /// Ranks of a layer's and a block's adapters, added up.
     ranks: [u64; 2],
 }
@@ -132,7 +134,12 @@ impl Tracked {
         let tower = any("visual.blocks.") || any("visual.patch_embed.");
         let merger = tower || any("visual.merger.");
         let head = if config.tie_word_embeddings { "model.embed_tokens." } else { "lm_head.weight" };
-        let count = trained.iter().map(|(_, size)| size).sum();
+        let sum_of = |wanted: &dyn Fn(&str) -> bool| -> u64 {
+            trained.iter().filter(|(name, _)| wanted(name)).map(|(_, size)| size).sum()
+        };
+        let count = sum_of(&|_| true);
+        let embeddings = |name: &str| name.starts_with("model.embed_tokens.") && !config.tie_word_embeddings;
+        let first = sum_of(&|name| name.starts_with("model.layers.0.") || embeddings(name));
         let rank = recipe.lora.as_ref().map_or(0, |lora| lora.rank as u64);
         let ranks = ["model.layers.0.", "visual.blocks.0."].map(|part| {
             rank * trained
@@ -147,6 +154,7 @@ impl Tracked {
             merger,
             layers: merger || any("model.embed_tokens.") || any("model.layers."),
             head: any(head),
+            first,
             largest: trained.iter().map(|(_, size)| *size).max().unwrap_or(0),
             ranks,
         }
@@ -171,6 +179,8 @@ pub fn memory(
     let vocab = config.text.vocab_size as u64;
     let logits = (shapes.targets * vocab).min((economy.at_once as u64).max(vocab));
     let head_gradient = if tracked.head { 4 * vocab * config.text.hidden_size as u64 } else { 0 };
+    // Each chunk's gradient of the head is added to the sum of those before it, which makes a third.
+    let meeting = if shapes.targets * vocab > logits { 3 * head_gradient } else { 0 };
     let still = Memory {
         weights: 4 * tracked.count
             + value * tracked.frozen
@@ -181,16 +191,16 @@ pub fn memory(
     let moments = [
         // The loss.
         Memory {
-            gradients: before,
+            gradients: before + meeting,
             tower,
             layers: kept,
-            head: 4 * logits * if cpu { HEAD_CPU } else { HEAD },
+            head: 4 * if cpu { HEAD_CPU * logits + PRODUCTS } else { HEAD * logits },
             ..still
         },
         // The last layer, which the backward pass meets first.
         Memory { gradients: before + head_gradient, tower, layers: kept + working, ..still },
         // The first layer: all others are done with.
-        Memory { gradients: before + 4 * tracked.count, tower, layers: working, ..still },
+        Memory { gradients: before + 4 * (tracked.count - tracked.first), tower, layers: working, ..still },
         // The tower's last block, where it is run again.
         Memory { gradients: before + 4 * tracked.count, tower: tower + block, ..still },
         // The update of the largest tensor.
@@ -245,7 +255,7 @@ fn layers(config: &Config, shapes: &Shapes, tracked: &Tracked, economy: &Economy
     let tokens = shapes.tokens(economy.packed);
     if cpu {
         let kept = tokens * (6 * c + 2 * kv + 3 * i + t.num_attention_heads as u64 + tracked.ranks[0]);
-        let working = tokens * (2 * c + 2 * i);
+        let working = tokens * (2 * c + 2 * i) + PRODUCTS;
         return match economy.recompute_layers {
             true => [count * tokens * c, kept + working],
             false => [count * kept, working],
@@ -270,6 +280,9 @@ fn layers(config: &Config, shapes: &Shapes, tracked: &Tracked, economy: &Economy
         false => [count * kept, working],
     }
 }
+
+/// What a product on the CPU packs its matrices into, and burn's books of a layer or a chunk of logits, in values.
+const PRODUCTS: u64 = 160_000;
 
 /// What burn's books of the operations of one chunk take, in values.
 const BOOKS: u64 = 9_000;
@@ -398,7 +411,7 @@ mod tests {
         // 16 tokens, and the weights of both sequences apart: 2 * (100 + 36).
         assert_eq!(of(Economy { packed: true, ..plain }), [3 * (18_278 + 900), 13_926 + 258]);
         // On the CPU 20 tokens of 6 * 64 + 2 * 32 + 3 * 128 + 2 values, whatever the squares of lengths.
-        assert_eq!(layers(&config(), &shapes(), &tracked, &plain, true), [3 * 20 * 834, 20 * 384]);
+        assert_eq!(layers(&config(), &shapes(), &tracked, &plain, true), [3 * 20 * 834, 20 * 384 + PRODUCTS]);
         // Five chunks of two queries of both rows.
         let chunks = Economy { at_once: 80, ..plain };
         assert_eq!(of(chunks), [3 * (22_848 + 5 * BOOKS), 17_408 + CHUNK * 80]);
