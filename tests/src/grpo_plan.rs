@@ -133,9 +133,12 @@ fn what_an_update_holds_is_planned() {
     let tiny = Tiny::open().expect("the known answers can be read");
     let count = tiny.cases.len();
     let train = |more: &str| format!("prompts = {count}\nmini_batch = {count}\n{more}");
+    let packed = "[memory]\nlayout = \"packed\"\nrecompute_layers = true\n";
     for (what, train, more) in [
         ("at once", train(&format!("micro_batch = {}", 2 * count)), ""),
         ("in parts", train("micro_batch = 3"), ""),
+        ("beside a reference", train("micro_batch = 4"), "[loss]\nkl_weight = 0.1\n"),
+        ("packed, computed again", train("micro_tokens = 700"), packed),
     ] {
         let more = if more.contains("[loss]") {
             more.to_owned()
@@ -185,6 +188,51 @@ fn planned(bench: &Bench, changes: &[&str]) -> BTreeMap<String, String> {
     let output = bench.succeed(&mut plan(bench, changes));
     let lines = stdout(&output).lines().map(|line| line.split_at(line.len().min(28)));
     lines.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())).collect()
+}
+
+fn number(plan: &BTreeMap<String, String>, name: &str) -> f64 {
+    let value = plan.get(name).unwrap_or_else(|| panic!("no `{name}` in {plan:?}"));
+    value.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("{name}: {value}"))
+}
+
+#[test]
+fn a_plan_is_near_what_the_run_holds_and_names_what_it_trains() {
+    let bench = Bench::new();
+    for changes in [
+        &["train.steps=2", "train.prompts=6", "train.mini_batch=6", "train.micro_batch=24"][..],
+        &[
+            "train.steps=2",
+            "loss.kl_weight=0.1",
+            "rollout.group=16",
+            "rollout.rows=48",
+            "rollout.max_new_tokens=40",
+        ],
+    ] {
+        let plan = planned(&bench, changes);
+        let name = format!("run-{}", changes.len());
+        bench.succeed(&mut bench.grpo(&name, changes));
+        let lines = std::fs::read_to_string(bench.path(&name).join("metrics.jsonl")).expect("metrics.jsonl");
+        let last: serde_json::Value =
+            serde_json::from_str(lines.lines().last().expect("a line")).expect("JSON");
+        let held = last["peak_memory_bytes"].as_f64().expect("known on Linux") / 1e6;
+        let peak = number(&plan, "peak");
+        eprintln!("{changes:?}: planned {peak} MB, held {held} MB");
+        assert!((peak - held).abs() <= 0.15 * held, "planned {peak} MB, held {held} MB: {plan:?}");
+        // Tokens and pictures of the rows that were drawn, and of those that were measured.
+        let told = last["sampling"]["prompt_tokens"].as_f64().expect("a number");
+        assert!((number(&plan, "tokens a step") - told).abs() <= 0.5 * told, "{told}: {plan:?}");
+    }
+    let plan = planned(&bench, &["loss.kl_weight=0.1"]);
+    assert!(plan["vision"].contains("frozen") && plan["language"].contains("trained at 1e-4"), "{plan:?}");
+    assert!(plan["responses a step"].contains("12 to 3 prompts, 1 updates"), "{plan:?}");
+    assert!(plan["tokens a step"].contains("at most 72 sampled"), "{plan:?}");
+    assert!(plan["time on this device"].contains("s a step"), "{plan:?}");
+    assert!(number(&plan, "reference") > 0.0 && number(&plan, "KV cache of the rollout") > 0.0);
+    assert!(number(&plan, "peak") >= number(&plan, "peak while updating"));
+    assert_eq!(number(&planned(&bench, &[]), "reference"), 0.0);
+    // Longer responses and more of them at once take more.
+    let larger = planned(&bench, &["rollout.max_new_tokens=12", "rollout.rows=12"]);
+    assert!(number(&larger, "KV cache of the rollout") > 2.0 * number(&plan, "KV cache of the rollout"));
 }
 
 #[test]

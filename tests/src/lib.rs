@@ -33,6 +33,8 @@ mod grpo;
 #[cfg(test)]
 mod grpo_figures;
 #[cfg(test)]
+mod grpo_judge;
+#[cfg(test)]
 mod grpo_learning;
 #[cfg(test)]
 mod grpo_plan;

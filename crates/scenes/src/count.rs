@@ -287,14 +287,20 @@ impl Count {
         self.total().to_string()
     }
 
-    /// Objects in reading order, each with its mark. Sizes are named only where the question asks about them: what does
-    /// not bear on the answer costs tokens.
+    /// Objects in reading order, each with its mark. What the question asks about is named last, so that the mark follows
+    /// from the words right before it. Sizes are named only where the question asks about them: what does not bear on the
+    /// answer costs tokens.
     pub(crate) fn thought(&self) -> String {
         let question = &self.question;
-        let sizes = question.filter.size.is_some() || question.relation.is_some_and(|r| r.of.size.is_some());
+        let Filter { color, shape, size } = question.filter;
+        let sizes = size.is_some() || question.relation.is_some_and(|r| r.of.size.is_some());
         let name = |o: &Object| {
-            let size = if sizes { format!("{} ", o.size.word()) } else { String::new() };
-            format!("({},{}) {size}{} {}", o.x, o.y, o.color.word(), o.shape.word())
+            let size = sizes.then_some((size.is_some(), o.size.word()));
+            let words = [(color.is_some(), o.color.word()), (shape.is_some(), o.shape.word())];
+            let mut words: Vec<_> = size.into_iter().chain(words).collect();
+            words.sort_by_key(|(asked, _)| *asked);
+            let words: Vec<&str> = words.into_iter().map(|(_, word)| word).collect();
+            format!("({},{}) {}", o.x, o.y, words.join(" "))
         };
         let mut objects: Vec<&Object> = self.objects.iter().collect();
         objects.sort_by_key(|object| (object.y, object.x));
