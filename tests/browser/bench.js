@@ -1,5 +1,5 @@
-// Figures of the built site in Chromium, on WebGPU and on the CPU, as one JSON object; `node bench.js rewards` or `decode` for
-// those alone.
+// Figures of the built site in Chromium, on WebGPU and on the CPU, as one JSON object; `node bench.js rewards`, `visitor` or
+// `decode` for those alone.
 
 import { mkdtemp, readFile, readdir, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -11,7 +11,7 @@ import { FIXTURES, SITE, serve } from "./server.js";
 
 const TOKENS = 64;
 
-/** Bytes of the page and the engine, as they are and gzipped; the bundled model and the samples are not counted. */
+/** Bytes of the page and the engine, as they are and gzipped; the bundled models and the samples are not counted. */
 async function weight() {
   const sizes = {};
   for (const file of await readdir(SITE)) {
@@ -29,12 +29,12 @@ async function measure(device, webgpu) {
   try {
     const { page } = await open(browser, `${server.site}blank.html`);
     return await page.evaluate(
-      async ({ device, tokens }) => {
+      async ({ folder, device, tokens }) => {
         const { WeThink } = await import("./wethink.js");
         const seconds = (since) => (performance.now() - since) / 1000;
         const load = async () => {
           const since = performance.now();
-          const model = await WeThink.load("model/", { device });
+          const model = await WeThink.load(folder, { device });
           return [model, seconds(since)];
         };
         const [first, firstLoad] = await load();
@@ -62,8 +62,52 @@ async function measure(device, webgpu) {
           gpu_bytes: timing.gpuBytes,
         };
       },
-      { device, tokens: TOKENS },
+      { folder: `${server.fixtures}tiny-qwen2_5_vl/checkpoint/`, device, tokens: TOKENS },
     );
+  } finally {
+    await browser.close();
+    await server.close();
+  }
+}
+
+/**
+ * The page as a visitor meets it: bytes that come over the wire until the first answer is judged, as they are and gzipped, and the
+ * seconds until then, from a cold start and by steps. Best of three scenes for what an answer takes once all is there.
+ */
+async function visitor(webgpu) {
+  const server = await serve();
+  const browser = await launch({ webgpu });
+  try {
+    const since = performance.now();
+    const seconds = () => (performance.now() - since) / 1000;
+    const { page } = await open(browser, server.site);
+    const ask = page.getByRole("button", { name: "Ask", exact: true }).and(page.locator(":enabled"));
+    await ask.waitFor({ timeout: 300_000 });
+    const ready = seconds();
+    await ask.click();
+    const judged = (count) => page.locator(".score").getByText(new RegExp(`of ${count} right`)).waitFor({ timeout: 300_000 });
+    await judged(1);
+    const first = seconds();
+    const paths = [...new Set(server.requests)];
+    const files = await Promise.all(paths.map((path) => readFile(join(SITE, path.replace("/a/sub path/", "") || "index.html"))));
+    const later = [];
+    for (let i = 0; i < 3; i++) {
+      await page.getByRole("button", { name: "Shuffle" }).click();
+      const before = performance.now();
+      await ask.click();
+      await judged(i + 2);
+      later.push((performance.now() - before) / 1000);
+    }
+    return {
+      device: await page.locator(".scenes .badge").first().textContent(),
+      files: paths.length,
+      bytes: files.reduce((sum, file) => sum + file.length, 0),
+      gzipped: files.reduce((sum, file) => sum + gzipSync(file, { level: 9 }).length, 0),
+      ready_seconds: ready,
+      first_answer_seconds: first,
+      next_answer_seconds: Math.min(...later),
+      cost: (await page.locator(".final .cost").first().textContent()).trim(),
+    };
   } finally {
     await browser.close();
     await server.close();
@@ -225,6 +269,7 @@ async function decode() {
 
 const SUITES = {
   rewards: () => rewards(100_000),
+  visitor: async () => [await visitor(true), await visitor(false)],
   files: weight,
   runs: async () => [await measure("webgpu", true), await measure("cpu", false)],
   decode,

@@ -237,7 +237,7 @@ describe("the page with a pack", () => {
 
   const ready = () => page.locator(".status .badge").waitFor({ timeout: 120_000 });
   async function start(options) {
-    view = await open(browser, server.site, options);
+    view = await open(browser, `${server.site}#/ask`, options);
     ({ page } = view);
     await ready();
     await page.getByText("Another model or device").click();

@@ -3,19 +3,17 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, afterEach, before, describe, test } from "node:test";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import { accessible, launch, open } from "./browser.js";
-import { serve } from "./server.js";
+import { OWN, TINY, serve } from "./server.js";
 
-// The site's own model is this repository's, whatever set the other tests are given.
-const OWN = fileURLToPath(new URL("../fixtures/tiny-qwen2_5_vl/", import.meta.url));
-const { cases } = JSON.parse(await readFile(`${OWN}cases.json`, "utf8"));
+const { cases } = JSON.parse(await readFile(join(OWN, "cases.json"), "utf8"));
 const known = cases.one_image;
-const picture = await readFile(`${OWN}images/${known.images[0]}`);
+const picture = await readFile(join(OWN, "images", known.images[0]));
 
 let server, browsers, view, page;
 before(async () => {
-  server = await serve();
+  server = await serve(undefined, { models: [TINY] });
   browsers = { webgpu: await launch({ webgpu: true }), cpu: await launch({ webgpu: false }) };
 });
 after(async () => {
@@ -31,7 +29,7 @@ afterEach(async () => {
 /** A test of the page. A software GPU is slow, so it is used where the GPU is the point. */
 function person(name, body, device = "cpu", options = {}) {
   test(name, async () => {
-    view = await open(browsers[device], server.site, { permissions: ["camera"], ...options });
+    view = await open(browsers[device], `${server.site}#/ask`, { permissions: ["camera"], ...options });
     ({ page } = view);
     await body();
   });

@@ -5,14 +5,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { launch, open } from "./browser.js";
 import { cut, patchWorker, program } from "./packs.js";
-import { FIXTURES, serve } from "./server.js";
+import { FIXTURES, TINY, serve } from "./server.js";
 
 const out = process.argv[2] ?? "screens";
 await mkdir(out, { recursive: true });
 const folder = await mkdtemp(join(tmpdir(), "wethink-screens-"));
 program("trainer", "export", join(FIXTURES, "tiny-qwen2_5_vl/checkpoint"), "--quantize", "q4", "--out", join(folder, "pack"));
 const [{ file: SHARD }] = JSON.parse(await readFile(join(folder, "pack/pack.json"), "utf8")).shards;
-const server = await serve(folder);
+const server = await serve(folder, { models: [TINY] });
 const browser = await launch({ webgpu: false });
 
 /** The states of the ask page, each reached from the one before it. */
@@ -46,7 +46,7 @@ const STATES = [
   ["settings", (page) => page.locator("#settings summary").click()],
   ["models", (page) => page.getByText("Another model or device").click()],
   ["needs", async (page) => {
-    await page.getByLabel("Address of a pack").fill(`${server.origin}/a/sub path/model/`);
+    await page.getByLabel("Address of a pack").fill(`${server.origin}/a/sub path/models/tiny/`);
     await page.getByRole("button", { name: "What does it need?" }).click();
     await page.locator(".model").getByText("allocated for trial").waitFor({ timeout: 60_000 });
   }],

@@ -1,6 +1,6 @@
 // WeThink in a page: load a pack or a checkpoint, ask about pictures, watch the thinking and the answer stream.
 //
-//   const m = await WeThink.load("model/");
+//   const m = await WeThink.load("models/xs-sft/");
 //   for await (const part of m.ask({ messages, images })) console.log(part.kind, part.text);
 //   console.log(m.last);
 //   console.log(await verify({ kind: "number", gold: 4, pred: m.last.text }));
