@@ -240,7 +240,7 @@ describe("the page with a pack", () => {
     view = await open(browser, `${server.site}#/ask`, options);
     ({ page } = view);
     await ready();
-    await page.getByText("Another model or device").click();
+    await page.getByText("Another model or device", { exact: true }).click();
     await page.getByLabel("Address of a pack").fill(`${server.made}pack/`);
   }
 

@@ -156,7 +156,7 @@ for (const colorScheme of ["light", "dark"]) {
     await attached().first().waitFor();
     await question().fill("In which month did it rain most?");
     await page.locator("#settings summary").click();
-    await page.getByText("Another model or device").click();
+    await page.getByText("Another model or device", { exact: true }).click();
     await look();
     await set("Longest answer, in tokens", "30");
     await page.getByRole("button", { name: "Ask", exact: true }).click();
@@ -187,7 +187,7 @@ person("wrong settings are named before anything is asked", async () => {
 describe("models", () => {
   person("an address that holds no model, then one that does, then the cache", async () => {
     await ready();
-    await page.getByText("Another model or device").click();
+    await page.getByText("Another model or device", { exact: true }).click();
     const address = page.getByLabel("Address of a pack");
     await address.fill(`${server.origin}/nowhere/`);
     await page.getByRole("button", { name: "Load", exact: true }).click();

@@ -44,7 +44,7 @@ const STATES = [
       Object.assign(answer.querySelector(".outcome .badge"), { className: "badge good", textContent: "✓ think and answer" });
     })],
   ["settings", (page) => page.locator("#settings summary").click()],
-  ["models", (page) => page.getByText("Another model or device").click()],
+  ["models", (page) => page.getByText("Another model or device", { exact: true }).click()],
   ["needs", async (page) => {
     await page.getByLabel("Address of a pack").fill(`${server.origin}/a/sub path/models/tiny/`);
     await page.getByRole("button", { name: "What does it need?" }).click();
@@ -73,7 +73,7 @@ async function press(page, name) {
 const PACKS = [
   ["pack-needs", async (page) => {
     await page.locator(".status .badge").waitFor({ timeout: 120_000 });
-    await page.getByText("Another model or device").click();
+    await page.getByText("Another model or device", { exact: true }).click();
     await page.getByLabel("Longest chat, in tokens").fill("512");
     // As in a browser with little room.
     patchWorker(server, "navigator.storage.estimate = async () => ({ quota: 900_000, usage: 500_000 });");
@@ -90,7 +90,7 @@ const PACKS = [
     const other = await page.context().newPage();
     await other.goto(`${server.site}#/ask`);
     await other.locator(".status .badge").waitFor({ timeout: 120_000 });
-    await other.getByText("Another model or device").click();
+    await other.getByText("Another model or device", { exact: true }).click();
     await press(other, "Load");
     await other.getByText("another tab is fetching it").waitFor({ timeout: 60_000 });
     await other.screenshot({ path: join(out, `pack-second-tab-${page.viewportSize().width}.png`), fullPage: true });
