@@ -69,19 +69,26 @@ async function press(page, name) {
   await page.getByRole("button", { name, exact: true }).click();
 }
 
-/** A pack: what it needs, on its way, stopped, waited for, damaged, and there. */
-const PACKS = [
+async function others(page) {
+  await page.locator(".status .badge").waitFor({ timeout: 120_000 });
+  await page.getByText("Another model or device", { exact: true }).click();
+  await page.getByLabel("Longest chat, in tokens").fill("512");
+}
+
+/** What a pack needs, in a browser with little room. */
+const LITTLE_ROOM = "navigator.storage.estimate = async () => ({ quota: 900_000, usage: 500_000 });";
+const FULL = [
   ["pack-needs", async (page) => {
-    await page.locator(".status .badge").waitFor({ timeout: 120_000 });
-    await page.getByText("Another model or device", { exact: true }).click();
-    await page.getByLabel("Longest chat, in tokens").fill("512");
-    // As in a browser with little room.
-    patchWorker(server, "navigator.storage.estimate = async () => ({ quota: 900_000, usage: 500_000 });");
+    await others(page);
     await press(page, "What does it need?");
     await page.getByText(/this browser has room for/i).waitFor({ timeout: 60_000 });
-    server.broken.clear();
   }],
+];
+
+/** A pack: on its way, waited for, stopped, damaged, and there. */
+const PACKS = [
   ["pack-loading", async (page) => {
+    await others(page);
     stuck();
     await press(page, "Load");
     await page.getByText(/Loading the pack: \d+ %/).waitFor({ timeout: 60_000 });
@@ -185,11 +192,13 @@ const CHECKER = [
 
 // One set of states alone: `node screens.js DIR check`.
 const only = process.argv[3];
-const SETS = [["ask", "#/ask", STATES], ["packs", "#/ask", PACKS], ["check", "#/check", CHECKER]].filter(([set]) => !only || set === only);
+const SETS = [["ask", "#/ask", STATES], ["full", "#/ask", FULL, LITTLE_ROOM], ["packs", "#/ask", PACKS], ["check", "#/check", CHECKER]].filter(([set]) => !only || set === only);
 
 for (const [size, viewport] of [["wide", { width: 1280, height: 900 }], ["narrow", { width: 390, height: 844 }]]) {
   for (const colorScheme of ["light", "dark"]) {
-    for (const [, hash, states] of SETS) {
+    for (const [, hash, states, worker] of SETS) {
+      // Before the page opens: a browser may keep the script.
+      if (worker) patchWorker(server, worker);
       const options = { viewport, colorScheme, permissions: ["camera"] };
       const { page, context } = await open(browser, server.site + hash, options);
       for (const [state, reach] of states) {
@@ -201,6 +210,7 @@ for (const [size, viewport] of [["wide", { width: 1280, height: 900 }], ["narrow
         await page.screenshot({ path: join(out, `${state}-${size}-${colorScheme}.png`), fullPage });
       }
       await context.close();
+      server.broken.clear();
     }
   }
 }
