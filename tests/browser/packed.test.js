@@ -2,19 +2,15 @@
 // is wrong with a pack or too large for a device is told before weights are fetched.
 
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { after, afterEach, before, describe, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { accessible, launch, open } from "./browser.js";
-import { cut } from "./packs.js";
+import { cut, patchWorker, program } from "./packs.js";
 import { FIXTURES, serve } from "./server.js";
 
-const here = (path) => fileURLToPath(new URL(path, import.meta.url));
-const TRAINER = resolve(process.env.WETHINK_TRAINER ?? here("../../target/debug/trainer"));
 const TINY = join(FIXTURES, "tiny-qwen2_5_vl");
 const { cases } = JSON.parse(await readFile(join(TINY, "cases.json"), "utf8"));
 const [NAME, known] = Object.entries(cases).find(([, known]) => known.images.length === 1);
@@ -23,16 +19,10 @@ const [NAME, known] = Object.entries(cases).find(([, known]) => known.images.len
 const TOKENS = 12;
 const SECOND = "And what else is there?";
 
-function trainer(...args) {
-  const run = spawnSync(TRAINER, args.map(String), { encoding: "utf8", maxBuffer: 1 << 28 });
-  assert.equal(run.status, 0, `${TRAINER} ${args.join(" ")}: ${run.error ?? run.stderr}`);
-  return run.stdout;
-}
-
 let folder, manifest, native, server;
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "wethink-pack-"));
-  trainer("export", join(TINY, "checkpoint"), "--quantize", "q4", "--out", join(folder, "pack"));
+  program("trainer", "export", join(TINY, "checkpoint"), "--quantize", "q4", "--out", join(folder, "pack"));
   manifest = JSON.parse(await readFile(join(folder, "pack/pack.json"), "utf8"));
   native = [];
   const messages = structuredClone(known.messages);
@@ -41,7 +31,7 @@ before(async () => {
     await writeFile(chat, JSON.stringify(messages));
     const limits = ["--max-new-tokens", TOKENS, "--min-new-tokens", TOKENS, "--no-system", "--json", "--device", "cpu"];
     const images = known.images.flatMap((file) => ["--image", join(TINY, "images", file)]);
-    native.push(JSON.parse(trainer("ask", "--checkpoint", join(folder, "pack"), "--messages", chat, ...images, ...limits)));
+    native.push(JSON.parse(program("trainer", "ask", "--checkpoint", join(folder, "pack"), "--messages", chat, ...images, ...limits)));
     messages.push({ role: "assistant", content: [{ type: "text", text: native[turn].text }] });
     messages.push({ role: "user", content: [{ type: "text", text: SECOND }] });
   }
@@ -146,11 +136,7 @@ describe("packs that cannot be used", () => {
 
   /** Loads the pack in a page of its own; the error, or the model's preflight. */
   async function load({ device = "cpu", from = `${server.made}pack/`, patch, ...options } = {}) {
-    if (patch) {
-      server.broken.set("/wethink-worker.js", async (response, file) => {
-        response.writeHead(200, { "content-type": "text/javascript" }).end(`${patch}\n${await readFile(file, "utf8")}`);
-      });
-    }
+    if (patch) patchWorker(server, patch);
     view = await open(browser, `${server.site}blank.html`);
     return view.page.evaluate(async ({ from, options }) => {
       const { WeThink } = await import("./wethink.js");
@@ -251,10 +237,10 @@ describe("the page with a pack", () => {
 
   const ready = () => page.locator(".status .badge").waitFor({ timeout: 120_000 });
   async function start(options) {
-    view = await open(browser, server.site, options);
+    view = await open(browser, `${server.site}#/ask`, options);
     ({ page } = view);
     await ready();
-    await page.getByText("Another model or device").click();
+    await page.getByText("Another model or device", { exact: true }).click();
     await page.getByLabel("Address of a pack").fill(`${server.made}pack/`);
   }
 

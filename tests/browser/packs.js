@@ -1,6 +1,45 @@
 // Packs of a test's own making, and a server for them that honours ranges until a test has it do otherwise.
 
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { dirname, extname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const TRAINER = resolve(process.env.WETHINK_TRAINER ?? fileURLToPath(new URL("../../target/debug/trainer", import.meta.url)));
+
+/** Runs a program that is built beside the trainer. Gives what it prints. */
+export function program(name, ...args) {
+  const path = join(dirname(TRAINER), name + extname(TRAINER));
+  const run = spawnSync(path, args.map(String), { encoding: "utf8", maxBuffer: 1 << 28 });
+  assert.equal(run.status, 0, `${path} ${args.join(" ")}: ${run.error ?? run.stderr}`);
+  return run.stdout;
+}
+
+/** Serves the engine's worker with something before its own script. */
+export function patchWorker(server, code) {
+  server.broken.set("/wethink-worker.js", async (response, file) => {
+    response.writeHead(200, { "content-type": "text/javascript" }).end(`${code}\n${await readFile(file, "utf8")}`);
+  });
+}
+
+/** For [`patchWorker`]: `last.dispatches` is how many the GPU was given so far. */
+export const COUNT_DISPATCHES = `
+  let dispatches = 0;
+  for (const name of ["dispatchWorkgroups", "dispatchWorkgroupsIndirect"]) {
+    const dispatch = globalThis.GPUComputePassEncoder?.prototype[name];
+    if (!dispatch) continue;
+    GPUComputePassEncoder.prototype[name] = function (...sizes) {
+      dispatches += 1;
+      return dispatch.apply(this, sizes);
+    };
+  }
+  const post = globalThis.postMessage.bind(globalThis);
+  globalThis.postMessage = (message) => {
+    if (message.done?.result) message.done.result.dispatches = dispatches;
+    post(message);
+  };`;
 
 export const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
 

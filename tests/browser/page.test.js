@@ -3,19 +3,17 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, afterEach, before, describe, test } from "node:test";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import { accessible, launch, open } from "./browser.js";
-import { serve } from "./server.js";
+import { OWN, TINY, serve } from "./server.js";
 
-// The site's own model is this repository's, whatever set the other tests are given.
-const OWN = fileURLToPath(new URL("../fixtures/tiny-qwen2_5_vl/", import.meta.url));
-const { cases } = JSON.parse(await readFile(`${OWN}cases.json`, "utf8"));
+const { cases } = JSON.parse(await readFile(join(OWN, "cases.json"), "utf8"));
 const known = cases.one_image;
-const picture = await readFile(`${OWN}images/${known.images[0]}`);
+const picture = await readFile(join(OWN, "images", known.images[0]));
 
 let server, browsers, view, page;
 before(async () => {
-  server = await serve();
+  server = await serve(undefined, { models: [TINY] });
   browsers = { webgpu: await launch({ webgpu: true }), cpu: await launch({ webgpu: false }) };
 });
 after(async () => {
@@ -31,7 +29,7 @@ afterEach(async () => {
 /** A test of the page. A software GPU is slow, so it is used where the GPU is the point. */
 function person(name, body, device = "cpu", options = {}) {
   test(name, async () => {
-    view = await open(browsers[device], server.site, { permissions: ["camera"], ...options });
+    view = await open(browsers[device], `${server.site}#/ask`, { permissions: ["camera"], ...options });
     ({ page } = view);
     await body();
   });
@@ -158,7 +156,7 @@ for (const colorScheme of ["light", "dark"]) {
     await attached().first().waitFor();
     await question().fill("In which month did it rain most?");
     await page.locator("#settings summary").click();
-    await page.getByText("Another model or device").click();
+    await page.getByText("Another model or device", { exact: true }).click();
     await look();
     await set("Longest answer, in tokens", "30");
     await page.getByRole("button", { name: "Ask", exact: true }).click();
@@ -189,7 +187,7 @@ person("wrong settings are named before anything is asked", async () => {
 describe("models", () => {
   person("an address that holds no model, then one that does, then the cache", async () => {
     await ready();
-    await page.getByText("Another model or device").click();
+    await page.getByText("Another model or device", { exact: true }).click();
     const address = page.getByLabel("Address of a pack");
     await address.fill(`${server.origin}/nowhere/`);
     await page.getByRole("button", { name: "Load", exact: true }).click();

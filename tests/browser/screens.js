@@ -1,13 +1,18 @@
 // Screenshots of every state of the pages, wide and narrow, light and dark, for people to look at: `node screens.js DIR`.
 
-import { mkdir } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { launch, open } from "./browser.js";
-import { serve } from "./server.js";
+import { cut, patchWorker, program } from "./packs.js";
+import { FIXTURES, TINY, serve } from "./server.js";
 
 const out = process.argv[2] ?? "screens";
 await mkdir(out, { recursive: true });
-const server = await serve();
+const folder = await mkdtemp(join(tmpdir(), "wethink-screens-"));
+program("trainer", "export", join(FIXTURES, "tiny-qwen2_5_vl/checkpoint"), "--quantize", "q4", "--out", join(folder, "pack"));
+const [{ file: SHARD }] = JSON.parse(await readFile(join(folder, "pack/pack.json"), "utf8")).shards;
+const server = await serve(folder, { models: [TINY] });
 const browser = await launch({ webgpu: false });
 
 /** The states of the ask page, each reached from the one before it. */
@@ -39,9 +44,9 @@ const STATES = [
       Object.assign(answer.querySelector(".outcome .badge"), { className: "badge good", textContent: "✓ think and answer" });
     })],
   ["settings", (page) => page.locator("#settings summary").click()],
-  ["models", (page) => page.getByText("Another model or device").click()],
+  ["models", (page) => page.getByText("Another model or device", { exact: true }).click()],
   ["needs", async (page) => {
-    await page.getByLabel("Address of a pack").fill(`${server.origin}/a/sub path/model/`);
+    await page.getByLabel("Address of a pack").fill(`${server.origin}/a/sub path/models/tiny/`);
     await page.getByRole("button", { name: "What does it need?" }).click();
     await page.locator(".model").getByText("allocated for trial").waitFor({ timeout: 60_000 });
   }],
@@ -51,6 +56,67 @@ const STATES = [
     await page.getByLabel("Address of a pack").fill(`${server.origin}/nowhere/`);
     await page.getByRole("button", { name: "Load", exact: true }).click();
     await page.locator(".model .error").waitFor();
+  }],
+];
+
+/** The pack's only shard stops in the middle. */
+const stuck = () =>
+  server.broken.set(`/${SHARD}`, async (response, path, request) => cut(response, await readFile(path), request, 200_000, { silent: true }));
+
+/** Fills in the pack's address and presses a button. */
+async function press(page, name) {
+  await page.getByLabel("Address of a pack").fill(`${server.made}pack/`);
+  await page.getByRole("button", { name, exact: true }).click();
+}
+
+async function others(page) {
+  await page.locator(".status .badge").waitFor({ timeout: 120_000 });
+  await page.getByText("Another model or device", { exact: true }).click();
+  await page.getByLabel("Longest chat, in tokens").fill("512");
+}
+
+/** What a pack needs, in a browser with little room. */
+const LITTLE_ROOM = "navigator.storage.estimate = async () => ({ quota: 900_000, usage: 500_000 });";
+const FULL = [
+  ["pack-needs", async (page) => {
+    await others(page);
+    await press(page, "What does it need?");
+    await page.getByText(/this browser has room for/i).waitFor({ timeout: 60_000 });
+  }],
+];
+
+/** A pack: on its way, waited for, stopped, damaged, and there. */
+const PACKS = [
+  ["pack-loading", async (page) => {
+    await others(page);
+    stuck();
+    await press(page, "Load");
+    await page.getByText(/Loading the pack: \d+ %/).waitFor({ timeout: 60_000 });
+  }],
+  ["pack-waiting", async (page) => {
+    const other = await page.context().newPage();
+    await other.goto(`${server.site}#/ask`);
+    await other.locator(".status .badge").waitFor({ timeout: 120_000 });
+    await other.getByText("Another model or device", { exact: true }).click();
+    await press(other, "Load");
+    await other.getByText("another tab is fetching it").waitFor({ timeout: 60_000 });
+    await other.screenshot({ path: join(out, `pack-second-tab-${page.viewportSize().width}.png`), fullPage: true });
+    await other.close();
+  }],
+  ["pack-stopped", async (page) => {
+    await page.getByRole("button", { name: "Stop loading" }).click();
+    await page.getByText("No model is loaded.").waitFor();
+    server.broken.clear();
+  }],
+  ["pack-damaged", async (page) => {
+    server.broken.set(`/${SHARD}`, async (response, path) => response.writeHead(200).end((await readFile(path)).fill(7)));
+    await press(page, "Load");
+    await page.getByText(/its SHA-256 is/).first().waitFor({ timeout: 60_000 });
+    server.broken.clear();
+  }],
+  ["pack-ready", async (page) => {
+    await press(page, "Load");
+    await page.locator(".status").getByText("a chat of 512 tokens").waitFor({ timeout: 120_000 });
   }],
 ];
 
@@ -124,13 +190,15 @@ const CHECKER = [
   }],
 ];
 
-// States of one page alone: `node screens.js DIR check`.
+// One set of states alone: `node screens.js DIR check`.
 const only = process.argv[3];
-const PAGES = [["#/ask", STATES], ["#/check", CHECKER]].filter(([hash]) => !only || hash === `#/${only}`);
+const SETS = [["ask", "#/ask", STATES], ["full", "#/ask", FULL, LITTLE_ROOM], ["packs", "#/ask", PACKS], ["check", "#/check", CHECKER]].filter(([set]) => !only || set === only);
 
 for (const [size, viewport] of [["wide", { width: 1280, height: 900 }], ["narrow", { width: 390, height: 844 }]]) {
   for (const colorScheme of ["light", "dark"]) {
-    for (const [hash, states] of PAGES) {
+    for (const [, hash, states, worker] of SETS) {
+      // Before the page opens: a browser may keep the script.
+      if (worker) patchWorker(server, worker);
       const options = { viewport, colorScheme, permissions: ["camera"] };
       const { page, context } = await open(browser, server.site + hash, options);
       for (const [state, reach] of states) {
@@ -142,8 +210,10 @@ for (const [size, viewport] of [["wide", { width: 1280, height: 900 }], ["narrow
         await page.screenshot({ path: join(out, `${state}-${size}-${colorScheme}.png`), fullPage });
       }
       await context.close();
+      server.broken.clear();
     }
   }
 }
 await browser.close();
 await server.close();
+await rm(folder, { recursive: true });

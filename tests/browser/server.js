@@ -26,12 +26,26 @@ const TYPES = {
 /** An empty page under the site's own Content-Security-Policy. */
 const BLANK = `<!doctype html><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self' https: http://localhost:* blob:; object-src 'none'"><link rel="icon" href="icon.svg"><title>blank</title>`;
 
+/** This repository's own known answers, whatever set the other tests are given. */
+export const OWN = here("../fixtures/tiny-qwen2_5_vl");
+
+/** The model of these answers, as the list of bundled models names one. */
+export const TINY = {
+  name: "tiny",
+  label: "Tiny",
+  about: "A random model.",
+  max_new_tokens: 60,
+  scenes: { tasks: ["A"], sides: [112, 112], square: true, objects: [3, 6] },
+};
+
 /**
- * Serves the site below `/a/sub path/`, the known answers below `/fixtures/`, and a folder of the test's own below `/made/`. `requests` are the paths whose contents were asked for; a
+ * Serves the site below `/a/sub path/`, the known answers below `/fixtures/`, and a folder of the test's own below `/made/`. The list
+ * `models` takes the place of the site's bundled ones; `TINY` may be among them. `requests` are the paths whose contents were asked for; a
  * function put into `broken` under the end of a path answers it instead: with the response, the file and the request.
  */
-export async function serve(made) {
-  const trees = [["/a/sub path/", SITE], ["/fixtures/", FIXTURES], ...(made ? [["/made/", made]] : [])];
+export async function serve(made, { models } = {}) {
+  const tiny = ["tiny", "tiny-grpo"].map((name) => [`/a/sub path/models/${name}/`, join(OWN, "checkpoint")]);
+  const trees = [...tiny, ["/a/sub path/", SITE], ["/fixtures/", FIXTURES], ...(made ? [["/made/", made]] : [])];
   const requests = [];
   const broken = new Map();
   const server = createServer(async (request, response) => {
@@ -39,6 +53,10 @@ export async function serve(made) {
     if (request.method === "GET") requests.push(path);
     for (const [end, answer] of broken) {
       if (path.endsWith(end)) return answer(response, file(trees, path), request);
+    }
+    if (models && path.endsWith("/models/models.json")) {
+      response.writeHead(200, { "content-type": TYPES[".json"] }).end(JSON.stringify({ models }));
+      return;
     }
     if (path === "/a/sub path/blank.html") {
       response.writeHead(200, { "content-type": TYPES[".html"] }).end(BLANK);

@@ -1,7 +1,8 @@
 // How shards of a pack come: from servers that cut connections, lie about ranges or send other bytes, into browsers that
 // are full or keep nothing, with reloads and further tabs in the middle.
 //
-// It runs what the worker runs, without the engine: the bytes need not be a model's.
+// It runs what the worker runs, without the engine: the bytes need not be a model's. One file, because every fault is of the same
+// six shards and asked for through what `prepare` puts into a page.
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";

@@ -8,6 +8,7 @@ use serde_json::Value;
 /// Direct dependencies within the workspace, development ones included.
 const INTERNAL: &[(&str, &[&str])] = &[
     ("cubecl-llvm", &[]),
+    ("wethink-board", &["wethink-scenes"]),
     ("wethink-checker", &["wethink-data", "wethink-reward"]),
     ("wethink-data", &[]),
     ("wethink-kernels", &["wethink-shaders"]),
@@ -43,6 +44,7 @@ const INTERNAL: &[(&str, &[&str])] = &[
     (
         "wethink-web",
         &[
+            "wethink-board",
             "wethink-checker",
             "wethink-data",
             "wethink-model",

@@ -1,7 +1,7 @@
 import { WeThink } from "./wethink.js";
 
 const [form, status, answer] = ["form", "[role=status]", "pre"].map((name) => document.querySelector(name));
-const model = await WeThink.load("model/", {
+const model = await WeThink.load("models/xs-sft/", {
   onProgress: ({ stage, file = "" }) => (status.textContent = `Loading: ${stage} ${file}`),
 }).catch((error) => {
   status.textContent = error.message;
@@ -17,7 +17,7 @@ form.addEventListener("submit", async (event) => {
   answer.textContent = "";
   try {
     const messages = [{ role: "user", content }];
-    for await (const part of model.ask({ messages, images: picture.files, maxNewTokens: 64 })) {
+    for await (const part of model.ask({ messages, images: picture.files, maxNewTokens: 256 })) {
       answer.append(part.text);
     }
     status.textContent = `${model.last.tokenIds.length} tokens on ${model.device.name}`;

@@ -113,6 +113,13 @@ export interface AskOptions {
   repetitionPenalty?: number;
   /** The same seed gives the same answer. */
   seed?: number;
+  /** Texts that end the answer as soon as it holds one; the text stands in the answer. */
+  stop?: string[];
+  /**
+   * Tokens that the GPU computes before their ids are read back. Left out, as many as take a tenth of a second, 16 at most:
+   * fewer waits, and text that flows. The answer is the same for any number.
+   */
+  tokensPerReading?: number;
   /** Ends the answer: the iterator ends as usual, and `finishReason` is `cancelled`. So does leaving the loop. */
   signal?: AbortSignal;
 }
@@ -137,6 +144,8 @@ export interface Timing {
   decodeTokens: number;
   /** From the first token to the last. */
   decodeMs: number;
+  /** How often the device was waited for: once for every token where it is not a GPU, or where a penalty is wanted. */
+  readings: number;
   /** Memory of the engine's program. */
   wasmBytes: number;
   /** Memory that the engine holds on the GPU. */

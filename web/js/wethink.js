@@ -1,6 +1,6 @@
 // WeThink in a page: load a pack or a checkpoint, ask about pictures, watch the thinking and the answer stream.
 //
-//   const m = await WeThink.load("model/");
+//   const m = await WeThink.load("models/xs-sft/");
 //   for await (const part of m.ask({ messages, images })) console.log(part.kind, part.text);
 //   console.log(m.last);
 //   console.log(await verify({ kind: "number", gold: 4, pred: m.last.text }));
@@ -18,7 +18,7 @@ export class WeThinkError extends Error {
   }
 }
 
-const OPTIONS = ["maxNewTokens", "minNewTokens", "temperature", "topP", "topK", "repetitionPenalty", "seed"];
+const OPTIONS = ["maxNewTokens", "minNewTokens", "temperature", "topP", "topK", "repetitionPenalty", "seed", "tokensPerReading"];
 
 export class WeThink {
   #worker;
@@ -81,7 +81,7 @@ export class WeThink {
     };
   }
 
-  ask({ messages, images = [], system, signal, ...rest }) {
+  ask({ messages, images = [], system, stop, signal, ...rest }) {
     const options = {};
     for (const [name, value] of Object.entries(rest)) {
       if (value === undefined) continue;
@@ -90,6 +90,7 @@ export class WeThink {
       options[name] = value;
     }
     if (system !== undefined) options.system = system;
+    if (stop !== undefined) options.stop = stop;
     const base = globalThis.document?.baseURI;
     const pictures = [...images].map((image) => (image instanceof Blob ? image : new URL(image, base).href));
     return this.#stream({ request: { messages, ...options }, images: pictures }, signal);

@@ -8,6 +8,7 @@
 //! Deliberately absent: threads, synchronous read-backs, any second definition of the model.
 
 pub mod fit;
+pub mod pace;
 pub mod parts;
 pub mod request;
 pub mod tensors;

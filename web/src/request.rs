@@ -5,6 +5,8 @@ use serde_json::Value;
 use wethink_model::{Options, Sampling};
 use wethink_processor::{Message, System, messages_from_json, with_system};
 
+use crate::pace::Pace;
+
 /// A question.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -32,6 +34,12 @@ pub struct Request {
     /// Key of all random draws.
     #[serde(default)]
     seed: u64,
+    /// Texts that end the answer.
+    #[serde(default)]
+    stop: Vec<String>,
+    /// Tokens that the device computes between two waits, where that is chosen.
+    #[serde(default)]
+    tokens_per_reading: Option<usize>,
 }
 
 /// Why a question cannot be asked.
@@ -95,15 +103,28 @@ impl Request {
             repetition_penalty: self.repetition_penalty,
         };
         sampling.check()?;
+        if self.stop.iter().any(String::is_empty) {
+            let problem = "an empty text would end every answer; leave it out".into();
+            return Err(RequestError::Option { field: "stop".into(), problem });
+        }
         Ok(Options {
             sampling,
             max_new_tokens: self.max_new_tokens,
             min_new_tokens: self.min_new_tokens,
             stop_ids: stop_ids.to_vec(),
-            stop_strings: Vec::new(),
+            stop_strings: self.stop.clone(),
             seed: self.seed,
             step: 0,
         })
+    }
+
+    /// How many tokens are computed between two waits.
+    pub fn pace(&self) -> Result<Pace, RequestError> {
+        if self.tokens_per_reading == Some(0) {
+            let problem = "0, but a reading brings at least 1 token".into();
+            return Err(RequestError::Option { field: "tokensPerReading".into(), problem });
+        }
+        Ok(Pace::new(self.tokens_per_reading))
     }
 
     /// Tokens that prompt and answer take together; more than `limit` is refused, never cut.
@@ -161,12 +182,17 @@ mod tests {
             (r#", "maxNewTokens": 1.5"#, "maxNewTokens"),
             (r#", "temperature": "hot""#, "temperature"),
             (r#", "max_new_tokens": 1"#, "max_new_tokens"),
+            (r#", "stop": "done""#, "stop"),
+            (r#", "tokensPerReading": -1"#, "tokensPerReading"),
         ] {
             let error = read(rest).expect_err(rest).to_string();
             assert!(error.contains(field), "{error}");
         }
         let cold = read(r#", "temperature": -1"#).expect("well-formed");
         assert!(cold.options(&[]).expect_err("out of range").to_string().contains("temperature"));
+        let empty = read(r#", "stop": ["done", ""], "tokensPerReading": 0"#).expect("well-formed");
+        assert!(empty.options(&[]).expect_err("ends everything").to_string().contains("`stop`"));
+        assert!(empty.pace().expect_err("never reads").to_string().contains("tokensPerReading"));
         let request = from_json(r#"{"messages": [{"role": "nobody", "content": ""}]}"#).expect("well-formed");
         assert!(request.messages().expect_err("no such role").to_string().contains("messages"));
     }

@@ -71,7 +71,7 @@ impl Size {
     }
 
     /// The largest shift in hundredths of a cell: with it, every shape stays within its cell.
-    pub(crate) fn reach(self) -> u8 {
+    pub fn reach(self) -> u8 {
         match self {
             Size::Small => 16,
             Size::Large => 6,
@@ -270,7 +270,8 @@ impl Count {
         }
     }
 
-    pub(crate) fn question(&self) -> String {
+    /// The question, in English.
+    pub fn question(&self) -> String {
         let what = self.question.filter.phrase(true);
         let side = self.question.relation.map(|r| format!(" {} the {}", r.side.word(), r.of.phrase(false)));
         let or = |plain: &str| side.clone().unwrap_or_else(|| plain.to_owned());

@@ -22,6 +22,7 @@ mod chart;
 mod clock;
 mod count;
 mod count_make;
+mod count_read;
 mod dice;
 mod digits;
 mod draws;

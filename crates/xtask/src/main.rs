@@ -67,7 +67,8 @@ fn main() -> ExitCode {
 }
 
 /// Libraries that build for the browser without a tensor library, and are cheap to check there.
-const WASM: [&str; 6] = [
+const WASM: [&str; 7] = [
+    "wethink-board",
     "wethink-checker",
     "wethink-data",
     "wethink-processor",

@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 use crate::{steps, tools};
 
 /// Builds the deployable folder. wasm-opt has no place in it: what the compiler makes small already, it makes larger once
 /// gzipped (the engine by 5 %), in eight minutes.
 pub fn site(out: &Path) -> Result<()> {
+    models()?;
     let out = std::path::absolute(out).context("--out")?;
     steps::command(trunk("build")?.arg("--dist").arg(&out))?;
     for name in ["wethink-engine_bg.wasm", "wethink-page_bg.wasm", "wethink-rewards_bg.wasm"] {
@@ -21,8 +23,26 @@ pub fn site(out: &Path) -> Result<()> {
 
 /// Builds the site and serves it until interrupted.
 pub fn serve(port: u16) -> Result<()> {
+    models()?;
     eprintln!("The first build takes some minutes. Then open http://localhost:{port}/");
     steps::command(trunk("serve")?.arg("--dist").arg(dist()).args(["--port", &port.to_string()]))
+}
+
+/// Says which bundled models are not there, before anything is built.
+fn models() -> Result<()> {
+    let folder = steps::root().join("web/models");
+    let list = folder.join("models.json");
+    let read = || -> Result<Value> { Ok(serde_json::from_slice(&std::fs::read(&list)?)?) };
+    let listed = read().with_context(|| list.display().to_string())?;
+    for model in listed["models"].as_array().into_iter().flatten() {
+        let name = model["name"].as_str().context("models.json: a model without a name")?;
+        if !["config.json", "pack.json"].iter().any(|file| folder.join(name).join(file).is_file()) {
+            bail!(
+                "web/models/models.json names {name}, but web/models/{name} holds no model; see web/models/README.md"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Trunk with its tools on the PATH.

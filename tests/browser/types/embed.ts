@@ -13,7 +13,7 @@ export async function ask(folder: string | File[], picture: Blob): Promise<Answe
   const messages: Message[] = [{ role: "user", content: [{ type: "image" }, { type: "text", text: "What is this?" }] }];
   const shown: Record<AnswerPart["kind"], string> = { think: "", answer: "", raw: "" };
   try {
-    for await (const part of model.ask({ messages, images: [picture], system: null, temperature: 0.7, seed: 1 })) {
+    for await (const part of model.ask({ messages, images: [picture], system: null, temperature: 0.7, seed: 1, stop: ["."], tokensPerReading: 4 })) {
       shown[part.kind] += part.text;
     }
     const kernels: number | undefined = model.last?.timing.kernels.attention_decode;

@@ -9,6 +9,7 @@ use wethink_model::{FinishReason, Generation, KvCache, Launches, Prompt, Row};
 use wethink_processor::{Encoded, Options, Picture};
 use wethink_reward::Response;
 use wethink_web::fit::token_bytes;
+use wethink_web::pace::Pace;
 use wethink_web::parts::{Parts, Piece};
 use wethink_web::request::Request;
 
@@ -53,6 +54,7 @@ struct Timing {
     first_token_ms: f64,
     decode_tokens: usize,
     decode_ms: f64,
+    readings: usize,
     wasm_bytes: usize,
     gpu_bytes: Option<u64>,
     cache_tokens: usize,
@@ -71,6 +73,7 @@ pub async fn answer(
     let began = now();
     let request = Request::read(serde_wasm_bindgen::Deserializer::from(request))?;
     let options = request.options(stop_ids)?;
+    let pace = request.pace()?;
     let pictures = pictures.iter().map(|pair| picture(&pair)).collect::<Result<Vec<_>, _>>()?;
     let encoded = processor.process(&request.messages()?, &pictures, &Options::default())?;
     let limit = context.unwrap_or(model.config().text.max_position_embeddings);
@@ -78,13 +81,7 @@ pub async fn answer(
     let mut cache = match cache {
         Some(cache) if cache.capacity() >= tokens => cache,
         // Room for a further turn of the same length, so that it finds this one's keys and values.
-        _ => {
-            let tokens = context.unwrap_or(limit.min(tokens + options.max_new_tokens + TURN));
-            if ask.cpu {
-                cache_fits(model.config(), tokens)?;
-            }
-            model.cache(1, tokens)
-        }
+        _ => room(ask, context.unwrap_or(limit.min(tokens + options.max_new_tokens + TURN)))?,
     };
     let prepared = now();
     let cache_tokens = cache.capacity();
@@ -92,25 +89,12 @@ pub async fn answer(
     let mut launches = Launches::new();
     let prompt = prompt(&encoded);
     let row = [Row { prompt: 0, sample: 0 }];
-    let mut generation = Generation::new(model, &[prompt], &row, &mut cache, options, None, &mut launches)?;
-    let mut stream = processor.tokenizer.stream(false);
-    let mut parts = Parts::default();
-    let mut first = None;
-    while let Some(tokens) = generation.next().await? {
-        first.get_or_insert_with(now);
-        let spoken = tokens.iter().filter(|token| !stop_ids.contains(&token.id));
-        let text: String = spoken.map(|token| stream.push(token.id)).collect();
-        if !turn(ask.turn, parts.push(&text)).await? {
-            break;
-        }
-    }
-    let ended = now();
-    let mut rest = parts.push(&stream.finish());
-    rest.extend(parts.finish());
-    turn(ask.turn, rest).await?;
+    let detokenize = |ids: &[u32]| processor.tokenizer.decode(ids, false).unwrap_or_default();
+    let mut generation =
+        Generation::new(model, &[prompt], &row, &mut cache, options, Some(&detokenize), &mut launches)?;
+    let Spoken { first, ended, readings } = speak(&mut generation, ask, pace).await?;
 
     let ids = generation.ids(0).to_vec();
-    let first = first.unwrap_or(ended);
     let mut timing = Timing {
         image_tokens: generation.prefill().image_tokens,
         prompt_tokens: encoded.ids.len(),
@@ -119,6 +103,7 @@ pub async fn answer(
         first_token_ms: first - began,
         decode_tokens: ids.len(),
         decode_ms: ended - first,
+        readings,
         wasm_bytes: core::arch::wasm32::memory_size(0) << 16,
         gpu_bytes: ask.device.memory_pool_usage().map(|usage| usage.bytes_reserved),
         cache_tokens,
@@ -144,8 +129,56 @@ pub async fn answer(
     Ok((plain(&last)?, cache))
 }
 
+/// What came of [`speak`]: when the first token came and the last, and how often the device was waited for.
+struct Spoken {
+    first: f64,
+    ended: f64,
+    readings: usize,
+}
+
+/// Hands over the answer's pieces as they come, until it ends or nobody wants more.
+async fn speak(generation: &mut Generation<'_>, ask: &Ask<'_>, mut pace: Pace) -> Result<Spoken, Error> {
+    let Checkpoint { processor, stop_ids, .. } = ask.checkpoint;
+    let mut stream = processor.tokenizer.stream(false);
+    let mut parts = Parts::default();
+    let (mut first, mut readings) = (None, 0);
+    loop {
+        let reads = generation.waiting() == 0;
+        let since = now();
+        generation.ahead(pace.tokens());
+        let Some(tokens) = generation.next().await? else { break };
+        if reads {
+            readings += 1;
+            // The first one waits for the prompt.
+            if first.is_some() {
+                pace.took(generation.waiting() + 1, now() - since);
+            }
+        }
+        first.get_or_insert_with(now);
+        let spoken = tokens.iter().filter(|token| !stop_ids.contains(&token.id));
+        let text: String = spoken.map(|token| stream.push(token.id)).collect();
+        if !turn(ask.turn, parts.push(&text)).await? {
+            break;
+        }
+    }
+    let ended = now();
+    let mut rest = parts.push(&stream.finish());
+    rest.extend(parts.finish());
+    turn(ask.turn, rest).await?;
+    Ok(Spoken { first: first.unwrap_or(ended), ended, readings })
+}
+
 /// Tokens that a further question is expected to take, its tags included.
 const TURN: usize = 256;
+
+/// A cache for this many tokens.
+fn room(ask: &Ask<'_>, tokens: usize) -> Result<KvCache, Error> {
+    let model = &ask.checkpoint.model;
+    if ask.cpu {
+        cache_fits(model.config(), tokens)?;
+    }
+    Ok(model.cache(1, tokens))
+}
 
 fn prompt(encoded: &Encoded) -> Prompt<'_> {
     Prompt {

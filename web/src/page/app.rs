@@ -5,23 +5,27 @@ use leptos::prelude::*;
 use crate::chat::Chat;
 use crate::check::{Check, CheckPage, Form};
 use crate::composer::{Composer, DropZone};
-use crate::model::{Choice, ModelPanel, Panel, Place, load};
+use crate::model::{ModelPanel, Panel, load_first};
+use crate::scenes::{Scenes, ScenesPage};
 use crate::settings::SettingsPanel;
+use crate::site::bundle;
 use crate::state::Ask;
 
 /// What the hash of the address names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Route {
+    Scenes,
     Ask,
     Check,
     Unknown,
 }
 
 impl Route {
-    /// An address without a hash is the ask page's.
+    /// An address without a hash is that of the scenes.
     fn now() -> Self {
         match window().location().hash().unwrap_or_default().as_str() {
-            "" | "#" | "#/" | "#/ask" => Self::Ask,
+            "" | "#" | "#/" | "#/scenes" => Self::Scenes,
+            "#/ask" => Self::Ask,
             "#/check" => Self::Check,
             _ => Self::Unknown,
         }
@@ -31,14 +35,17 @@ impl Route {
 /// The whole page. What was asked outlives a change of route.
 #[component]
 pub fn App() -> impl IntoView {
-    let ask = Ask::new();
-    let (check, form) = (Check::new(ask.said), Form::new());
+    let bundle = bundle();
+    let ask = Ask::new(bundle);
+    let scenes = Scenes::new(bundle, ask.said);
+    let (check, form) = (Check::new(ask.said, bundle), Form::new());
     let route = RwSignal::new(Route::now());
-    // The checker needs no model: it is loaded when somebody first comes to ask.
+    // Other pages do without this model: it is loaded when somebody first comes to ask.
     Effect::new(move |loaded: Option<bool>| {
-        let wanted = loaded == Some(true) || route.get() != Route::Check;
-        if wanted && loaded != Some(true) {
-            load(ask, Place::bundled(), Choice::default());
+        let before = loaded == Some(true);
+        let wanted = before || route.get() == Route::Ask && bundle.with(Option::is_some);
+        if wanted && !before {
+            load_first(ask);
         }
         wanted
     });
@@ -49,17 +56,20 @@ pub fn App() -> impl IntoView {
         <header>
             <h1><img src="icon.svg" alt="" width="28" height="28" /> "WeThink"</h1>
             <nav aria-label="Pages">
+                <a href="#/scenes" aria-current=move || current(Route::Scenes)>"Scenes"</a>
                 <a href="#/ask" aria-current=move || current(Route::Ask)>"Ask"</a>
                 <a href="#/check" aria-current=move || current(Route::Check)>"Check rewards"</a>
             </nav>
             <p>
                 {move || match route.get() {
+                    Route::Scenes => "Make a scene, ask, and watch a small model reason, in this tab. The page knows the truth.",
                     Route::Check => "See what the rule verifier says of each reply, and say whether it is right.",
                     _ => "Ask about a picture. The model runs in this tab; nothing you show it leaves it.",
                 }}
             </p>
         </header>
         {move || match route.get() {
+            Route::Scenes => view! { <ScenesPage scenes /> }.into_any(),
             Route::Ask => view! { <AskPage ask /> }.into_any(),
             Route::Check => view! { <CheckPage check form /> }.into_any(),
             Route::Unknown => view! {

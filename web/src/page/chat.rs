@@ -1,16 +1,15 @@
 //! Questions and answers, as they come.
 
-use js_sys::{Array, AsyncIterator, IteratorNext, Reflect};
+use js_sys::Array;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use send_wrapper::SendWrapper;
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::JsFuture;
 use web_sys::AbortController;
 
 use crate::model::megabytes;
 use crate::state::{Ask, Outcome, Turn};
-use crate::toolkit::{Answer, WeThink, failure, plain};
+use crate::toolkit::{self, Answer, failure, follow};
 
 /// Asks what stands in the composer.
 pub fn send(ask: Ask) {
@@ -41,20 +40,21 @@ pub fn send(ask: Ask) {
     ask.said.set("Thinking".into());
     let (messages, pictures) = ask.messages();
     options.insert("messages".into(), messages);
-    // Numbers and texts only: nothing here that JSON would not bring across.
-    let options = js_sys::JSON::parse(&serde_json::Value::Object(options).to_string()).unwrap_or_default();
     let images: Array = pictures.iter().map(|picture| JsValue::from((*picture.file).clone())).collect();
     let abort = AbortController::new().ok();
-    for (name, value) in [
-        ("images", images.into()),
-        ("signal", abort.as_ref().map(|abort| abort.signal().into()).unwrap_or_default()),
-    ] {
-        // Setting a property of an object made here cannot fail.
-        let _ = Reflect::set(&options, &name.into(), &value);
-    }
+    let signal = abort.as_ref().map(|abort| abort.signal().into()).unwrap_or_default();
+    let options = toolkit::options(options, images, signal);
     ask.answering.set(abort.map(SendWrapper::new));
     spawn_local(async move {
-        let outcome = match follow(&model, &options, &turn).await {
+        let heard = |kind: &str, text: &str| {
+            let signal = match kind {
+                "think" => turn.think,
+                "answer" => turn.answer,
+                _ => turn.raw,
+            };
+            signal.update(|all| all.push_str(text));
+        };
+        let outcome = match follow(&model, &options, heard).await {
             Ok(answer) => {
                 let end = if answer.finish_reason == "cancelled" { "Stopped" } else { "Answer complete" };
                 ask.said.set(format!("{end}. {}", answer.answer.as_deref().unwrap_or(&answer.text)));
@@ -69,25 +69,6 @@ pub fn send(ask: Ask) {
         turn.outcome.set(outcome);
         ask.answering.set(None);
     });
-}
-
-async fn follow(model: &WeThink, options: &JsValue, turn: &Turn) -> Result<Answer, JsValue> {
-    let parts: AsyncIterator = model.ask(options)?;
-    loop {
-        let next: IteratorNext = JsFuture::from(parts.next()?).await?.unchecked_into();
-        if next.done() {
-            let stopped = || JsValue::from(js_sys::Error::new("stopped before it began"));
-            return plain(&next.value()).ok_or_else(stopped);
-        }
-        let part = next.value();
-        let field = |name: &str| Reflect::get(&part, &name.into()).ok().and_then(|value| value.as_string());
-        let signal = match field("kind").as_deref() {
-            Some("think") => turn.think,
-            Some("answer") => turn.answer,
-            _ => turn.raw,
-        };
-        signal.update(|text| text.push_str(&field("text").unwrap_or_default()));
-    }
 }
 
 /// Stops the answer that is coming; what came of it stays.

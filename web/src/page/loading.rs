@@ -105,7 +105,7 @@ pub fn needs(found: &Preflight) -> String {
 }
 
 /// A stage of loading, for people.
-fn stage(progress: Option<&Progress>) -> String {
+pub fn stage(progress: Option<&Progress>) -> String {
     let Some(Progress { stage, file, loaded, total, overall, .. }) = progress else {
         return "Starting the engine".into();
     };

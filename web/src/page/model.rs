@@ -10,30 +10,26 @@ use web_sys::{AbortController, HtmlInputElement, SubmitEvent};
 use crate::loading::{Needs, StatusLine, needs};
 use crate::state::{Ask, Loading, Status};
 use crate::toolkit::{Cached, Preflight, Progress, WeThink, failure, object, plain};
-
-/// The bundled model.
-const BUNDLED: &str = "model/";
+use wethink_board::catalog::Bundled;
 
 /// Where a model is: an address, or a list of files.
 #[derive(Clone)]
 pub struct Place {
     from: JsValue,
     name: String,
+    /// What the model has seen, where the site knows.
+    about: Option<String>,
 }
 
-/// What everyone must know who reads the bundled model's answers.
-const RANDOM: &str = "The bundled model is a random one of a million parameters: its words mean nothing. It shows that every \
-stage works. Load a trained model to get answers.";
-
 impl Place {
-    /// The model of the site itself.
-    pub fn bundled() -> Self {
-        Self { from: BUNDLED.into(), name: BUNDLED.into() }
+    /// A model of the site itself.
+    pub fn bundled(model: &Bundled) -> Self {
+        Self { from: model.url().into(), name: model.label.clone(), about: Some(model.about.clone()) }
     }
 
     /// A person's own files.
     pub fn folder(files: Array) -> Self {
-        Self { from: files.into(), name: "the local folder".into() }
+        Self { from: files.into(), name: "the local folder".into(), about: None }
     }
 }
 
@@ -50,6 +46,7 @@ pub fn load(ask: Ask, place: Place, choice: Choice) {
     }
     ask.progress.set(Loading::default());
     ask.preflight.set(None);
+    ask.about.set(place.about.clone());
     ask.status.set(Status::Loading);
     ask.said.set("Loading the model".into());
     spawn_local(async move {
@@ -91,6 +88,30 @@ pub fn load(ask: Ask, place: Place, choice: Choice) {
             Err(error) => fail(ask, failure(&error).1),
         }
     });
+}
+
+/// The site's own models; none as long as their list is not here.
+fn bundled(ask: Ask) -> Vec<Bundled> {
+    ask.bundle.with(|bundle| bundle.iter().flatten().flat_map(|catalog| catalog.models.clone()).collect())
+}
+
+/// The first of the site's own models, or why there is none.
+fn first(ask: Ask) -> Result<Place, String> {
+    match ask.bundle.get_untracked() {
+        Some(Ok(catalog)) => {
+            catalog.models.first().map(Place::bundled).ok_or_else(|| "no model is bundled".into())
+        }
+        Some(Err(problem)) => Err(problem),
+        None => Err("the list of bundled models is still on its way".into()),
+    }
+}
+
+/// Loads the first of the site's own models.
+pub fn load_first(ask: Ask) {
+    match first(ask) {
+        Ok(place) => load(ask, place, Choice::default()),
+        Err(problem) => fail(ask, problem),
+    }
 }
 
 /// Says so when the device or the engine fails, whether or not anything is being asked.
@@ -139,8 +160,8 @@ pub struct Panel {
     url: RwSignal<String>,
     device: RwSignal<String>,
     context: RwSignal<String>,
-    place: StoredValue<Place, LocalStorage>,
-    bundled: RwSignal<bool>,
+    /// None: the first of the site's own.
+    place: StoredValue<Option<Place>, LocalStorage>,
     /// What was said when somebody asked what a model needs.
     looked: RwSignal<Option<Result<Preflight, String>>>,
 }
@@ -152,23 +173,24 @@ impl Panel {
             url: RwSignal::new(String::new()),
             device: RwSignal::new("auto".to_owned()),
             context: RwSignal::new(String::new()),
-            place: StoredValue::new_local(Place::bundled()),
-            bundled: RwSignal::new(true),
+            place: StoredValue::new_local(None),
             looked: RwSignal::new(None),
         }
     }
 
     /// Loads another model.
     pub fn open(self, ask: Ask, place: Place) {
-        self.bundled.set(place.name == BUNDLED);
-        self.place.set_value(place);
+        self.place.set_value(Some(place));
         self.load(ask);
     }
 
     /// Loads the model anew.
     fn load(self, ask: Ask) {
         self.looked.set(None);
-        load(ask, self.place.get_value(), self.choice());
+        match self.place.get_value().map_or_else(|| first(ask), Ok) {
+            Ok(place) => load(ask, place, self.choice()),
+            Err(problem) => fail(ask, problem),
+        }
     }
 
     fn choice(self) -> Choice {
@@ -179,7 +201,7 @@ impl Panel {
 
     fn address(self) -> Place {
         let address = self.url.get_untracked();
-        Place { from: address.trim().into(), name: address.trim().into() }
+        Place { from: address.trim().into(), name: address.trim().into(), about: None }
     }
 
     /// Finds out what the model at the address needs.
@@ -220,7 +242,9 @@ pub fn ModelPanel(ask: Ask, panel: Panel) -> impl IntoView {
         <section class="panel model" aria-labelledby="model-title">
             <h2 id="model-title">"Model"</h2>
             <StatusLine ask stop=move || stop(ask) />
-            <Show when=move || panel.bundled.get()><p class="note">{RANDOM}</p></Show>
+            {move || ask.about.get().map(|about| view! {
+                <p class="note">{about} " Everything else is beyond it: for photos, load a trained model under “Another model or device”."</p>
+            })}
             <Show when=move || matches!(ask.status.get(), Status::Failed(_) | Status::Empty)>
                 <p><button type="button" class="primary" on:click=move |_| panel.load(ask)>"Load the model again"</button></p>
             </Show>
@@ -244,7 +268,9 @@ pub fn ModelPanel(ask: Ask, panel: Panel) -> impl IntoView {
                         "Local folder"
                         <input type="file" name="folder" prop:webkitdirectory=true multiple class="unseen" on:change=folder />
                     </label>
-                    <button type="button" on:click=move |_| panel.open(ask, Place::bundled())>"Bundled model"</button>
+                    {move || bundled(ask).into_iter().map(|model| view! {
+                        <button type="button" on:click=move |_| panel.open(ask, Place::bundled(&model))>"Bundled: " {model.label.clone()}</button>
+                    }).collect_view()}
                     <span class="hint">"A folder can also be dropped on the page."</span>
                 </div>
                 <Cache ask />

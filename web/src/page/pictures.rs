@@ -3,10 +3,9 @@
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use send_wrapper::SendWrapper;
-use wasm_bindgen::JsCast;
-use wasm_bindgen_futures::JsFuture;
-use web_sys::{Blob, DataTransfer, File, FileList, HtmlInputElement, Response, Url};
+use web_sys::{Blob, DataTransfer, File, FileList, HtmlInputElement, Url};
 
+use crate::site;
 use crate::state::{Ask, Picture};
 
 /// Sample pictures of the site: file, description.
@@ -26,7 +25,7 @@ pub fn attach(ask: Ask, name: String, blob: Blob) {
     ask.said.set(format!("{name} attached"));
 }
 
-fn listed(files: Option<FileList>) -> Vec<File> {
+pub fn listed(files: Option<FileList>) -> Vec<File> {
     files.iter().flat_map(|list| (0..list.length()).filter_map(move |i| list.item(i))).collect()
 }
 
@@ -56,15 +55,9 @@ pub fn attach_transfer(ask: Ask, transfer: Option<DataTransfer>) -> bool {
 /// Attaches a sample.
 pub fn attach_sample(ask: Ask, path: &'static str) {
     spawn_local(async move {
-        let fetched = async {
-            let response: Response =
-                JsFuture::from(window().fetch_with_str(path)).await.ok()?.dyn_into().ok()?;
-            let blob = response.ok().then(|| response.blob().ok()).flatten()?;
-            JsFuture::from(blob).await.ok()?.dyn_into::<Blob>().ok()
-        };
-        match fetched.await {
-            Some(blob) => attach(ask, path.trim_start_matches("samples/").into(), blob),
-            None => ask.notice.set(Some(format!("{path} cannot be fetched; check the connection"))),
+        match site::file(path).await {
+            Ok(file) => attach(ask, file.name(), file.into()),
+            Err(problem) => ask.notice.set(Some(problem)),
         }
     });
 }

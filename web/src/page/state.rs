@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use web_sys::AbortController;
 
 use crate::settings::Settings;
+use crate::site::Bundle;
 use crate::toolkit::{Answer, Device, Preflight, Progress, WeThink};
 
 /// The state of the ask page; every field is a handle.
@@ -29,6 +30,10 @@ pub struct Ask {
     pub said: RwSignal<String>,
     /// Why the last thing a person did had no effect.
     pub notice: RwSignal<Option<String>>,
+    /// The models of the site.
+    pub bundle: Bundle,
+    /// What the model has seen, where the site knows.
+    pub about: RwSignal<Option<String>>,
     /// Number of things made so far: keys of lists.
     pub made: StoredValue<usize>,
 }
@@ -93,7 +98,7 @@ pub enum Outcome {
 }
 
 impl Ask {
-    pub fn new() -> Self {
+    pub fn new(bundle: Bundle) -> Self {
         Self {
             status: RwSignal::new(Status::Empty),
             progress: RwSignal::new(Loading::default()),
@@ -107,6 +112,8 @@ impl Ask {
             answering: RwSignal::new(None),
             said: RwSignal::new(String::new()),
             notice: RwSignal::new(None),
+            bundle,
+            about: RwSignal::new(None),
             made: StoredValue::new(0),
         }
     }

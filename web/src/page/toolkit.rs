@@ -1,9 +1,9 @@
 //! `wethink.js`, as Rust sees it.
 
-use js_sys::{Array, AsyncIterator, Object, Promise, Reflect};
+use js_sys::{Array, AsyncIterator, IteratorNext, Object, Promise, Reflect};
 use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::JsFuture;
+use wasm_bindgen_futures::{JsFuture, future_to_promise};
 use web_sys::{DataTransfer, File};
 
 #[wasm_bindgen(raw_module = "./wethink.js")]
@@ -41,6 +41,12 @@ extern "C" {
 
     #[wasm_bindgen(method)]
     pub fn unload(this: &WeThink);
+}
+
+#[wasm_bindgen(raw_module = "./wethink.js")]
+extern "C" {
+    #[wasm_bindgen(catch, js_name = verify)]
+    async fn verify_js(record: &JsValue) -> Result<JsValue, JsValue>;
 }
 
 #[wasm_bindgen(raw_module = "./check.js")]
@@ -166,6 +172,54 @@ impl WeThink {
     pub async fn cached() -> Vec<Cached> {
         Self::cached_js().await.ok().and_then(|list| plain(&list)).unwrap_or_default()
     }
+}
+
+/// Asks, hands over each part as it comes, kind and text, and gives the finished answer.
+pub async fn follow(
+    model: &WeThink,
+    options: &JsValue,
+    mut part: impl FnMut(&str, &str),
+) -> Result<Answer, JsValue> {
+    let parts: AsyncIterator = model.ask(options)?;
+    loop {
+        let next: IteratorNext = JsFuture::from(parts.next()?).await?.unchecked_into();
+        if next.done() {
+            let stopped = || JsValue::from(js_sys::Error::new("stopped before it began"));
+            return plain(&next.value()).ok_or_else(stopped);
+        }
+        let value = next.value();
+        let field = |name: &str| Reflect::get(&value, &name.into()).ok().and_then(|value| value.as_string());
+        part(&field("kind").unwrap_or_default(), &field("text").unwrap_or_default());
+    }
+}
+
+/// Runs futures side by side; their values in order.
+pub async fn together<F: Future<Output = JsValue> + 'static>(
+    futures: impl IntoIterator<Item = F>,
+) -> Vec<JsValue> {
+    let begin = |future: F| JsValue::from(future_to_promise(async move { Ok(future.await) }));
+    let promises: Array = futures.into_iter().map(begin).collect();
+    // None of them fails.
+    let all = JsFuture::from(Promise::all(&promises)).await.unwrap_or_default();
+    all.dyn_into::<Array>().map(|all| all.to_vec()).unwrap_or_default()
+}
+
+/// Whether the rule verifier accepts a response.
+pub async fn accepts(kind: &str, gold: &str, pred: &str) -> Result<bool, String> {
+    let record = object([("kind", kind.into()), ("gold", gold.into()), ("pred", pred.into())]);
+    let verdict = verify_js(&record).await.map_err(|error| failure(&error).1)?;
+    let word = Reflect::get(&verdict, &"verdict".into()).ok().and_then(|word| word.as_string());
+    Ok(word.as_deref() == Some("accept"))
+}
+
+/// Options of `ask`: numbers and texts as JSON brings them across, pictures and what stops it beside them.
+pub fn options(plain: serde_json::Map<String, serde_json::Value>, images: Array, signal: JsValue) -> JsValue {
+    let options = js_sys::JSON::parse(&serde_json::Value::Object(plain).to_string()).unwrap_or_default();
+    for (name, value) in [("images", images.into()), ("signal", signal)] {
+        // Setting a property of an object made here cannot fail.
+        let _ = Reflect::set(&options, &name.into(), &value);
+    }
+    options
 }
 
 /// A plain JavaScript value as a Rust one, or `None` where it is of another form.

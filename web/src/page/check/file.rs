@@ -1,12 +1,14 @@
 //! A file from the moment it is chosen to the moment its rows can be labelled.
 
-use js_sys::Array;
+use std::collections::BTreeSet;
+
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use send_wrapper::SendWrapper;
+use serde_json::Value;
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::JsFuture;
-use web_sys::{File, Response};
+use web_sys::File;
+use wethink_board::catalog::Rollouts;
 use wethink_checker::{Filter, Role, Setup};
 
 use super::client::hold;
@@ -15,6 +17,8 @@ use super::pictures::take_folder;
 use super::state::{Check, Lock, Offer, Opened, Phase, Summary};
 use super::store::Store;
 use crate::pictures::SAMPLES;
+use crate::site;
+use crate::toolkit::together;
 
 /// The bundled examples.
 const EXAMPLES: &str = "samples/check.jsonl";
@@ -56,25 +60,41 @@ pub fn examples(check: Check) {
     spawn_local(async move {
         let mut pictures = Vec::new();
         for (path, _) in SAMPLES {
-            if let Some(file) = fetched(path).await {
+            if let Ok(file) = site::file(path).await {
                 pictures.push((path.to_owned(), file));
             }
         }
         take_folder(check, pictures);
-        match fetched(EXAMPLES).await {
-            Some(file) => open(check, file),
-            None => check.refuse(format!("{EXAMPLES} cannot be fetched; check the connection")),
+        match site::file(EXAMPLES).await {
+            Ok(file) => open(check, file),
+            Err(problem) => check.refuse(problem),
         }
     });
 }
 
-/// A file of the site.
-async fn fetched(path: &str) -> Option<File> {
-    let response: Response = JsFuture::from(window().fetch_with_str(path)).await.ok()?.dyn_into().ok()?;
-    let blob = response.ok().then(|| response.blob().ok()).flatten()?;
-    let blob = JsFuture::from(blob).await.ok()?;
-    let name = path.rsplit('/').next().unwrap_or(path);
-    File::new_with_blob_sequence(&Array::of1(&blob), name).ok()
+/// Opens what the site's own models answered, with the pictures that these rows name.
+pub fn rollouts(check: Check, rollouts: Rollouts) {
+    spawn_local(async move {
+        let rows = match site::text(&rollouts.url("rows.jsonl")).await {
+            Ok(rows) => rows,
+            Err(problem) => return check.refuse(problem),
+        };
+        let row = |line: &str| serde_json::from_str::<Value>(line).ok();
+        let path = |row: Value| row["image_path"].as_str().map(str::to_owned);
+        let paths: BTreeSet<String> = rows.lines().filter_map(row).filter_map(path).collect();
+        let fetch = |path: &String| {
+            let url = rollouts.url(path);
+            async move { site::file(&url).await.map_or(JsValue::NULL, Into::into) }
+        };
+        // A few dozen of a kilobyte or two; what is missing is told where its row is shown.
+        let files = together(paths.iter().map(fetch)).await;
+        let pairs = paths.into_iter().zip(files);
+        take_folder(check, pairs.filter_map(|(path, file)| Some((path, file.dyn_into().ok()?))).collect());
+        match site::file(&rollouts.url("rows.jsonl")).await {
+            Ok(file) => open(check, file),
+            Err(problem) => check.refuse(problem),
+        }
+    });
 }
 
 /// Rows, then stored labels, then verdicts.

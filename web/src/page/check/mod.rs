@@ -24,6 +24,7 @@ use leptos::prelude::*;
 use web_sys::{DragEvent, KeyboardEvent};
 
 pub use case::Form;
+pub use client::save;
 pub use state::Check;
 
 /// The page. What was opened outlives a change of route.

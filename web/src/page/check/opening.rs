@@ -7,7 +7,7 @@ use wethink_checker::Role;
 use wethink_reward::Kind;
 
 use super::client::dropped;
-use super::file::{examples, open, reread};
+use super::file::{examples, open, reread, rollouts};
 use super::pictures::{take_folder, take_zip};
 use super::state::{Check, Phase};
 
@@ -27,6 +27,9 @@ pub fn OpenPanel(check: Check) -> impl IntoView {
         .into_any(),
         Phase::Failed(problem) => view! { <p class="error" role="alert">{problem}</p> }.into_any(),
         _ => ().into_any(),
+    };
+    let own = move || {
+        check.bundle.with(|bundle| bundle.iter().flatten().find_map(|catalog| catalog.rollouts.clone()))
     };
     let pictures = move || {
         Some(check.pictures.get())
@@ -54,6 +57,10 @@ pub fn OpenPanel(check: Check) -> impl IntoView {
                     <input type="file" accept=".zip" class="unseen" on:change=zip />
                 </label>
                 <button type="button" on:click=move |_| examples(check)>"Try the examples"</button>
+                {move || own().map(|own| {
+                    let about = own.about.clone();
+                    view! { <button type="button" title=about on:click=move |_| rollouts(check, own.clone())>"Try our model's answers"</button> }
+                })}
             </div>
             {state}
             {pictures}

@@ -9,6 +9,7 @@ use wethink_reward::{Key, Kind};
 
 use super::client::Rewards;
 use super::store::Store;
+use crate::site::Bundle;
 
 /// The state of the checker; every field is a handle.
 #[derive(Clone, Copy)]
@@ -54,6 +55,8 @@ pub struct Check {
     pub notice: RwSignal<Option<String>>,
     /// What a screen reader says next.
     pub said: RwSignal<String>,
+    /// The models of the site, and what they answered.
+    pub bundle: Bundle,
     /// Changes whenever what the worker would answer for a place may have.
     pub epoch: RwSignal<u32>,
 }
@@ -119,7 +122,7 @@ pub struct Undo {
 }
 
 impl Check {
-    pub fn new(said: RwSignal<String>) -> Self {
+    pub fn new(said: RwSignal<String>, bundle: Bundle) -> Self {
         Self {
             rewards: StoredValue::new_local(Rewards::new()),
             typesetter: StoredValue::new_local(Rewards::new()),
@@ -147,6 +150,7 @@ impl Check {
             folder: StoredValue::new_local(Vec::new()),
             notice: RwSignal::new(None),
             said,
+            bundle,
             epoch: RwSignal::new(0),
         }
     }
