@@ -84,7 +84,8 @@ for (const [device, webgpu] of [["webgpu", true], ["cpu", false]]) {
     const ask = (all) => view.page.evaluate(askEach, all.map((options) => ({ messages: FIRST, maxNewTokens: TOKENS, ...options })));
 
     test("every number of tokens gives the terminal's answer, and as many waits as were asked for", async () => {
-      const numbers = [1, 3, TOKENS, 100, undefined];
+      // A GPU in software takes seconds a token.
+      const numbers = webgpu ? [3, undefined] : [1, 3, TOKENS, 100, undefined];
       const answers = await ask(numbers.map((tokensPerReading) => ({ tokensPerReading })));
       numbers.forEach((number, i) => {
         const { tokenIds, logprobs, text, pieces, finishReason, timing } = answers[i];

@@ -70,7 +70,7 @@ for (const model of models) {
     });
 
     // A software GPU takes seconds for a token.
-    for (const [device, scenes] of [["cpu", SCENES], ["webgpu", 2]]) {
+    for (const [device, scenes] of [["cpu", SCENES], ["webgpu", 1]]) {
       test(`${scenes} seeded scenes, on ${device}: the same questions, responses and verdicts`, async () => {
         const browser = await launch({ webgpu: device === "webgpu" });
         try {
