@@ -200,6 +200,17 @@ fn prompts_that_teach_nothing_are_drawn_anew_up_to_the_cap() {
     let told = rollouts(&bench, "some");
     let with = told.iter().filter(|one| one["advantage"].is_number()).count();
     assert_eq!(with as f64, trained, "what is passed over has no advantage");
+    // A band above every reward of the first step, which is 0.7 of the accuracy: by accuracy the same groups lie in it.
+    let low = format!("filter.low={:?}", 1.2 * number(&metrics(&bench.path("all"))[0], "/reward/all/mean"));
+    for (by, below, kept) in [("reward", 3.0, 0.0), ("accuracy", 0.0, 3.0)] {
+        let by_it = format!("filter.by={by:?}");
+        bench.succeed(&mut bench.grpo(by, &[&by_it, &low, "filter.rounds=1", "train.steps=1"]));
+        let line = metrics(&bench.path(by)).remove(0);
+        let rounds = number(&line, "/groups/rounds");
+        let of = |field: &str| number(&line, &format!("/groups/{field}"));
+        assert_eq!((of("below"), of("kept")), (rounds * below, kept), "{line}");
+        assert_eq!(rounds, if kept == 0.0 { 2.0 } else { 1.0 }, "{line}");
+    }
 }
 
 #[test]

@@ -36,6 +36,15 @@ fn a_plan_is_near_what_the_run_holds_and_refuses_what_cannot_fit() {
         assert!(text.contains(words), "`{words}` is not in\n{text}");
     }
     assert!(planned(&lora, &[]).contains("of rank 4 trained at 1e-2"));
+    let weights = |more: &[&str]| {
+        let text = stdout(&bench_output(&full, more)).to_owned();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("weights")?.trim().strip_suffix(" MB")?.parse().ok());
+        line.unwrap_or_else(|| panic!("no weights in\n{text}"))
+    };
+    let (one, three): (f64, f64) = (weights(&[]), weights(&["--devices", "3"]));
+    assert!((three - 3.0 * one).abs() < 0.2, "threads hold a copy each: {three}, one {one}");
     let small = run(plan(&full, &[]).args(["--memory", "0.001"]));
     assert_eq!(small.status.code(), Some(1));
     assert!(stdout(&small).contains("does not fit") && stdout(&small).contains("train.micro_batch"));
@@ -46,6 +55,10 @@ fn plan(bench: &Bench, changes: &[&str]) -> Command {
     command.arg("plan").arg(bench.path("recipe.toml")).args(["--device", "cpu"]);
     command.args(changes.iter().flat_map(|change| ["--set", change]));
     command
+}
+
+fn bench_output(bench: &Bench, more: &[&str]) -> std::process::Output {
+    bench.succeed(plan(bench, &[]).args(more))
 }
 
 fn planned(bench: &Bench, changes: &[&str]) -> String {

@@ -52,7 +52,7 @@ pub enum DtypeArg {
 }
 
 /// What the CPU is called.
-const CPU: &str = "cpu";
+pub const CPU: &str = "cpu";
 
 /// A device, ready for tensors, with the type the model computes in.
 #[derive(Debug, Clone)]

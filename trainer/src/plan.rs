@@ -16,10 +16,10 @@ use wethink_model::Config;
 use crate::device::{self, DeviceArg, DtypeArg, Opened};
 use crate::figures::resident_memory;
 use crate::folder::Folder;
-use crate::train::economy::passes;
 use crate::train::feed::{options, order};
 use crate::train::groups::Group;
 use crate::train::memory::{Memory, Shapes, adapters, memory, operations, parameters};
+use crate::train::parallel;
 use crate::train::recipe::Recipe;
 use crate::train::rows::Rows;
 use crate::train::samples::Sample;
@@ -28,6 +28,7 @@ const EXAMPLE: &str = "\
 Examples:
   trainer plan trainer/recipes/sft-scenes-xs.toml --device cpu
   trainer plan trainer/recipes/wethink-7b.toml --device cuda --memory 80
+  trainer plan trainer/recipes/sft-wethink-7b-lora.toml --device cuda --devices 4
 
 The recipe is one of `trainer sft` or of `trainer grpo`. Sequences are measured
 on the first rows of the first epoch; responses that are still to be sampled
@@ -55,6 +56,9 @@ pub struct Args {
     /// Where the run is to take place: auto, cpu, wgpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: DeviceArg,
+    /// How many devices share every step, as for `trainer sft`: memory is that of one
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    devices: u8,
     /// Type of the arithmetic [default: bf16 on cuda, f32 elsewhere]
     #[arg(long, value_enum)]
     dtype: Option<DtypeArg>,
@@ -78,6 +82,9 @@ struct Plan {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<ExitCode> {
     if grpo::is_meant(&args.recipe, &args.changes)? {
+        if args.devices > 1 {
+            bail!("--devices {}: `trainer grpo` runs on one device", args.devices);
+        }
         return grpo::run(args);
     }
     let recipe = Recipe::read(&args.recipe, &args.changes)?;
@@ -101,22 +108,28 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         bail!("every one of {count} rows is longer than data.max_tokens, {}", recipe.data.max_tokens);
     }
     let arithmetic = opened.arithmetic();
-    let shapes = shapes(&fitting, &recipe);
-    let several = shapes.len() > fitting.len().div_ceil(recipe.train.batch);
-    let largest = shapes.iter().map(|shapes| memory(&config, &recipe, shapes, arithmetic, several));
+    let shares = shares(&fitting, &recipe, usize::from(args.devices));
+    let several = shares.iter().any(|share| share.len() > 1);
+    let largest = shares.iter().flatten().map(|shapes| memory(&config, &recipe, shapes, arithmetic, several));
+    // Threads of the CPU share its memory and its cores as well.
+    let together = if opened.to_string() == device::CPU { usize::from(args.devices) } else { 1 };
+    let busiest = shares.chunks(usize::from(args.devices)).map(|step| {
+        let each = step.iter().map(|share| operations(&config, &recipe, share));
+        if together > 1 { each.sum() } else { each.fold(0.0, f64::max) }
+    });
     let batch = recipe.train.batch as f64;
     let a_batch = |of: fn(&Size) -> usize| {
         batch * fitting.iter().map(|size| of(size)).sum::<usize>() as f64 / fitting.len() as f64
     };
     let steps = fitting.len() as f64 / batch;
     let plan = Plan {
-        memory: largest.max_by_key(Memory::total).unwrap_or_default(),
+        memory: largest.max_by_key(Memory::total).unwrap_or_default().times(together as u64),
         process: process + UNCOUNTED + BATCHES_AHEAD * a_batch(|size| size.bytes) as u64,
         tokens: a_batch(|size| size.tokens),
         pictures: a_batch(|size| size.grids.len()),
         overlong: sizes.len() - fitting.len(),
         measured: sizes.len(),
-        seconds: operations(&config, &recipe, &shapes) / steps / rate(&opened.device, opened.dtype),
+        seconds: busiest.sum::<f64>() / steps / rate(&opened.device, opened.dtype),
     };
     let room = room(args, &opened);
     print!("{}", describe(&plan, &recipe, &config, &opened.to_string(), room));
@@ -126,7 +139,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
 /// Bytes that a run can have, if that is known.
 fn room(args: &Args, opened: &Opened) -> Option<u64> {
-    let here = args.device == DeviceArg::Cpu || opened.to_string() == "cpu";
+    let here = args.device == DeviceArg::Cpu || opened.to_string() == device::CPU;
     let given = args.memory.map(|gigabytes| (gigabytes * 1e9) as u64);
     given.or_else(|| if here { free_memory() } else { None })
 }
@@ -151,8 +164,8 @@ impl Size {
     }
 }
 
-/// The passes of the first rows, as the run will make them.
-fn shapes(sizes: &[&Size], recipe: &Recipe) -> Vec<Shapes> {
+/// The passes of the first rows, as the run will make them: step by step, each device's.
+fn shares(sizes: &[&Size], recipe: &Recipe, devices: usize) -> Vec<Vec<Shapes>> {
     let of = |pass: Vec<&Size>| Shapes {
         lengths: pass.iter().map(|size| size.tokens as u64).collect(),
         targets: pass.iter().map(|size| size.response as u64).sum(),
@@ -160,8 +173,9 @@ fn shapes(sizes: &[&Size], recipe: &Recipe) -> Vec<Shapes> {
     };
     let of_batch = |batch: &[&Size]| {
         let tokens: Vec<usize> = batch.iter().map(|size| size.tokens).collect();
-        let passes = passes(&tokens, recipe.portion()).into_iter();
-        passes.map(|pass| of(pass.into_iter().map(|place| batch[place]).collect())).collect::<Vec<_>>()
+        let pass = |places: Vec<usize>| of(places.into_iter().map(|place| batch[place]).collect());
+        let shares = parallel::shares(&tokens, recipe, devices).into_iter();
+        shares.map(|share| share.into_iter().map(|(_, places)| pass(places)).collect()).collect::<Vec<_>>()
     };
     sizes.chunks(recipe.train.batch).flat_map(of_batch).collect()
 }

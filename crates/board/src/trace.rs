@@ -1,8 +1,8 @@
 //! A thought as it streams, line by line, held against the scene it is about.
 //!
-//! A thought of task A names an object a line: `(2,3) red circle ✓`, with ✓ where the question counts it and ✗ where not;
-//! `from (2,3) red circle` names the object that the question starts from; `count 2` ends it. What is written otherwise is
-//! kept as it is and judged as nothing.
+//! A thought of task A names an object a line: `(2,3) red circle: red ✓`, with what the question asks about after the colon,
+//! and ✓ where it counts the object, ✗ where not; `from (2,3) red circle: circle` names the object that the question starts
+//! from; `count 2` ends it. What is written otherwise is kept as it is and judged as nothing.
 
 use std::collections::BTreeMap;
 
@@ -33,12 +33,14 @@ pub struct Claim {
     pub cell: Cell,
     /// It names the object that the question starts from, and has no mark.
     pub from: bool,
-    /// The attributes named so far.
+    /// The attributes named so far, each as it is named first.
     pub size: Option<Size>,
     /// As above.
     pub color: Option<Color>,
     /// As above.
     pub shape: Option<Shape>,
+    /// One of them is named again as something else.
+    pub clash: bool,
     /// Whether the object counts.
     pub mark: Option<bool>,
     /// Nothing more of the line can come.
@@ -173,13 +175,14 @@ fn claim(line: &str, whole: bool) -> Option<Claim> {
         size: None,
         color: None,
         shape: None,
+        clash: false,
         mark: None,
         whole,
     };
-    for word in rest.split_whitespace() {
-        claim.size = claim.size.or(Size::ALL.iter().copied().find(|size| size.word() == word));
-        claim.color = claim.color.or(Color::ALL.iter().copied().find(|color| color.word() == word));
-        claim.shape = claim.shape.or(Shape::ALL.iter().copied().find(|shape| shape.word() == word));
+    for word in rest.split([' ', ':']) {
+        claim.clash |= name(&mut claim.size, Size::ALL.iter().copied().find(|size| size.word() == word));
+        claim.clash |= name(&mut claim.color, Color::ALL.iter().copied().find(|color| color.word() == word));
+        claim.clash |= name(&mut claim.shape, Shape::ALL.iter().copied().find(|shape| shape.word() == word));
         claim.mark = match word {
             "✓" => Some(true),
             "✗" => Some(false),
@@ -189,6 +192,18 @@ fn claim(line: &str, whole: bool) -> Option<Claim> {
     // A mark ends a line, whatever else is written after it.
     claim.whole |= claim.mark.is_some();
     Some(claim)
+}
+
+/// Enters an attribute; whether it was named before as something else.
+fn name<T: PartialEq>(attribute: &mut Option<T>, word: Option<T>) -> bool {
+    match (&attribute, &word) {
+        (Some(before), Some(now)) => before != now,
+        (None, Some(_)) => {
+            *attribute = word;
+            false
+        }
+        _ => false,
+    }
 }
 
 fn finding(claim: &Claim, scene: &Count) -> Finding {
@@ -205,6 +220,9 @@ fn finding(claim: &Claim, scene: &Count) -> Finding {
         || claim.shape.is_some_and(|shape| shape != object.shape);
     if differs {
         return Finding::Wrong(format!("it is a {}", described(object)));
+    }
+    if claim.clash {
+        return wrong("says two things of it");
     }
     if !claim.whole {
         return Finding::Coming;
@@ -289,7 +307,8 @@ mod tests {
             other => panic!("{text}: {other:?}"),
         };
         assert_eq!(of(&format!("({x},{y}) {color} {shape} ✓")), Some(Finding::Right));
-        assert_eq!(of(&format!("({x}, {y}) {size} {color} {shape} ✓")), Some(Finding::Right));
+        assert_eq!(of(&format!("({x}, {y}) {color} {shape}: {size} {color} ✓")), Some(Finding::Right));
+        assert_eq!(wrong(&format!("({x},{y}) {color} {shape}: {other} ✓")), "says two things of it");
         assert_eq!(wrong(&format!("({x},{y}) {color} {shape} ✗")), "it counts");
         assert!(wrong(&format!("({x},{y}) {other} {shape} ✓")).starts_with("it is a"));
         assert_eq!(wrong(&format!("({ex},{ey}) {color} {shape} ✓")), "nothing is there");

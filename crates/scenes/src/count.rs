@@ -284,34 +284,32 @@ impl Count {
         }
     }
 
-    pub(crate) fn answer(&self) -> String {
-        self.total().to_string()
-    }
-
-    /// Objects in reading order, each with its mark. What the question asks about is named last, so that the mark follows
-    /// from the words right before it. Sizes are named only where the question asks about them: what does not bear on the
-    /// answer costs tokens.
+    /// Objects in reading order: the cell, what is in it, and after a colon the object's own words for what the question asks
+    /// about, then its mark. So what is seen is told alike whatever is asked, and the mark follows from the words right
+    /// before it. Sizes are named only where the question asks about them: what does not bear on the answer costs tokens.
     pub(crate) fn thought(&self) -> String {
-        let question = &self.question;
-        let Filter { color, shape, size } = question.filter;
-        let sizes = size.is_some() || question.relation.is_some_and(|r| r.of.size.is_some());
-        let name = |o: &Object| {
-            let size = sizes.then_some((size.is_some(), o.size.word()));
-            let words = [(color.is_some(), o.color.word()), (shape.is_some(), o.shape.word())];
-            let mut words: Vec<_> = size.into_iter().chain(words).collect();
-            words.sort_by_key(|(asked, _)| *asked);
-            let words: Vec<&str> = words.into_iter().map(|(_, word)| word).collect();
-            format!("({},{}) {}", o.x, o.y, words.join(" "))
+        let named = |o: &Object| format!("({},{}) {} {}", o.x, o.y, o.color.word(), o.shape.word());
+        let asked = |o: &Object, Filter { color, shape, size }: &Filter| {
+            let words =
+                [size.map(|_| o.size.word()), color.map(|_| o.color.word()), shape.map(|_| o.shape.word())];
+            words.into_iter().flatten().flat_map(|word| [" ", word]).collect::<String>()
+        };
+        let line = |o: &Object| {
+            let mark = if self.counts(o) { '✓' } else { '✗' };
+            format!("{}:{} {mark}", named(o), asked(o, &self.question.filter))
         };
         let mut objects: Vec<&Object> = self.objects.iter().collect();
         objects.sort_by_key(|object| (object.y, object.x));
-        let referent = question.relation.as_ref().and_then(|relation| self.referent(relation));
-        let mut lines: Vec<String> = referent.map(|o| format!("from {}", name(o))).into_iter().collect();
-        lines.extend(
-            objects.iter().map(|o| format!("{} {}", name(o), if self.counts(o) { '✓' } else { '✗' })),
-        );
-        lines.push(format!("count {}", self.total()));
-        lines.join("\n")
+        let start = self.question.relation.as_ref().and_then(|relation| {
+            let from = self.referent(relation)?;
+            Some(format!("from {}:{}", named(from), asked(from, &relation.of)))
+        });
+        let lines = start.into_iter().chain(objects.into_iter().map(line));
+        lines.chain([format!("count {}", self.total())]).collect::<Vec<_>>().join("\n")
+    }
+
+    pub(crate) fn answer(&self) -> String {
+        self.total().to_string()
     }
 
     pub(crate) fn verify(&self, answer: &str) -> bool {

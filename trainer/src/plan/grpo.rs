@@ -61,7 +61,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let plan = plan(&recipe, &config, &processor, &rows, &opened)?;
     let room = room(args, &opened);
     // On the CPU prompts lie in the memory that the weights lie in.
-    let held = plan.memory.total() + if opened.to_string() == "cpu" { plan.prompts } else { 0 };
+    let held = plan.memory.total() + if opened.to_string() == device::CPU { plan.prompts } else { 0 };
     let mut table = Table::default();
     describe(&mut table, &plan, &recipe, &config, &opened.to_string());
     let fix = "lower rollout.rows, rollout.max_new_tokens, train.micro_batch, data.max_pixels or train.prompts, or train \

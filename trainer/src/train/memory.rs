@@ -53,6 +53,14 @@ impl Memory {
         self.weights + self.moments + self.held()
     }
 
+    /// That of so many copies.
+    pub fn times(self, copies: u64) -> Self {
+        let Self { weights, moments, gradients, tower, layers, head } = self;
+        let [weights, moments, gradients, tower, layers, head] =
+            [weights, moments, gradients, tower, layers, head].map(|bytes| copies * bytes);
+        Self { weights, moments, gradients, tower, layers, head }
+    }
+
     /// What a step adds to the weights and moments that are there between steps.
     pub fn held(&self) -> u64 {
         self.gradients + self.tower + self.layers + self.head

@@ -250,7 +250,7 @@ fn follow(
 }
 
 /// The passes of a step, as each device gets them: numbered over all, and dealt by their tokens.
-fn shares(tokens: &[usize], recipe: &Recipe, devices: usize) -> Vec<Vec<Pass>> {
+pub fn shares(tokens: &[usize], recipe: &Recipe, devices: usize) -> Vec<Vec<Pass>> {
     let passes = passes_for(tokens, recipe.portion(), devices);
     let sizes: Vec<usize> = passes.iter().map(|pass| pass.iter().map(|&place| tokens[place]).sum()).collect();
     let share = |numbers: Vec<usize>| numbers.into_iter().map(|n| (n, passes[n].clone())).collect();

@@ -85,7 +85,14 @@ pub(crate) fn plot(names: &[&str], curves: &[Vec<(f64, f64)>], size: (u32, u32))
     let end = points().fold(1.0, |end: f64, (x, _)| end.max(*x));
     let low = points().fold(f64::INFINITY, |low, (_, y)| low.min(*y));
     let high = points().fold(f64::NEG_INFINITY, |high, (_, y)| high.max(*y));
-    let margin = (0.05 * (high - low)).max(1e-9);
+    // A flat curve has room as well, or all labels beside it would read the same.
+    let margin = (0.05 * (high - low))
+        .max(0.01 * low.abs().max(high.abs()))
+        .max(1e-3 * f64::from(high == low))
+        .max(1e-12);
+    let shown = curves.iter().filter(|curve| !curve.is_empty()).count();
+    // The names stand above two curves; one is named by its heading.
+    let above = if shown > 1 { 0.25 * (high - low) } else { 0.0 };
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
@@ -94,22 +101,45 @@ pub(crate) fn plot(names: &[&str], curves: &[Vec<(f64, f64)>], size: (u32, u32))
             .margin(8)
             .x_label_area_size(28)
             .y_label_area_size(64)
-            .build_cartesian_2d(0.0..end, low - margin..high + margin)
+            .build_cartesian_2d(0.0..end, low - margin..high + above + margin)
             .map_err(|e| failed(&e))?;
-        chart.configure_mesh().light_line_style(TRANSPARENT).draw().map_err(|e| failed(&e))?;
+        let span = high - low + 2.0 * margin;
+        let mut mesh = chart.configure_mesh();
+        mesh.light_line_style(TRANSPARENT)
+            .y_label_formatter(&|y| label(*y, span))
+            .draw()
+            .map_err(|e| failed(&e))?;
         for (index, (name, curve)) in names.iter().zip(curves).enumerate().filter(|(_, (_, c))| !c.is_empty())
         {
             let colour = if index == 0 { BLUE } else { RED };
+            // A single point is no line.
+            let dot = u32::from(curve.len() == 1) * 3;
+            let line = LineSeries::new(curve.iter().copied(), &colour).point_size(dot);
             chart
-                .draw_series(LineSeries::new(curve.iter().copied(), &colour))
+                .draw_series(line)
                 .map_err(|e| failed(&e))?
                 .label(name.trim_start_matches('/').replace('/', " "))
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour));
         }
-        chart.configure_series_labels().border_style(TRANSPARENT).draw().map_err(|e| failed(&e))?;
+        if shown > 1 {
+            let mut names = chart.configure_series_labels();
+            names
+                .position(SeriesLabelPosition::UpperRight)
+                .border_style(TRANSPARENT)
+                .draw()
+                .map_err(|e| failed(&e))?;
+        }
         area.present().map_err(|e| failed(&e))?;
     }
     Ok(svg)
+}
+
+/// A value beside a curve, with the digits that tell it from the next one of a few over `span`.
+fn label(y: f64, span: f64) -> String {
+    // What is no zero for its rounding alone, and a zero's sign, would only be read.
+    let y = if y.abs() < 1e-6 * span { 0.0 } else { y };
+    let digits = (1.2 - span.log10()).ceil().max(0.0);
+    if digits <= 5.0 { format!("{y:.*}", digits as usize) } else { format!("{y:.1e}") }
 }
 
 /// Text as HTML shows it; safe in attributes too.
@@ -132,6 +162,29 @@ pub(crate) fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn labels_tell_values_apart() {
+        assert_eq!(
+            ["-1e-17", "0.05", "1"].map(|y| label(y.parse().expect("a number"), 0.3)),
+            ["0.00", "0.05", "1.00"]
+        );
+        assert_eq!([label(24.0, 2.0), label(3.1e-7, 1e-6), label(350.0, 200.0)], ["24.0", "3.1e-7", "350"]);
+    }
+
+    #[test]
+    fn a_curve_of_one_point_or_one_height_is_drawn_with_labels_that_differ() {
+        for curve in [vec![(3.0, 0.0)], vec![(1.0, 24.0), (2.0, 24.0)], vec![(1.0, 1e-7), (2.0, 2e-7)]] {
+            let svg = plot(&["/loss"], std::slice::from_ref(&curve), (480, 260)).expect("drawn");
+            assert_eq!(svg.contains("<circle"), curve.len() == 1, "{svg}");
+            let labels: Vec<&str> = svg.lines().filter(|line| !line.contains('<')).collect();
+            let mut once = labels.clone();
+            once.sort_unstable();
+            once.dedup();
+            // The steps below have labels of their own, of which a few are the same as those beside.
+            assert!(labels.len() > 6 && once.len() + 3 >= labels.len(), "{labels:?}");
+        }
+    }
 
     #[test]
     fn a_page_shows_curves_and_answers_as_text() {

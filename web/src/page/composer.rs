@@ -7,7 +7,7 @@ use web_sys::{ClipboardEvent, DragEvent, KeyboardEvent, SubmitEvent};
 use crate::camera::Camera;
 use crate::chat::{send, stop};
 use crate::model::{Panel, Place};
-use crate::pictures::{Attached, Picker, SAMPLES, attach_files, attach_sample, attach_transfer};
+use crate::pictures::{Attached, DropArea, Picker, SAMPLES, attach_files, attach_sample, attach_transfer};
 use crate::state::Ask;
 use crate::toolkit::{Dropped, dropped_model};
 
@@ -71,14 +71,7 @@ pub fn Composer(ask: Ask) -> impl IntoView {
 /// Takes what is dropped anywhere on the page: pictures, or the folder of a model.
 #[component]
 pub fn DropZone(ask: Ask, panel: Panel, children: Children) -> impl IntoView {
-    let over = RwSignal::new(false);
-    let hover = move |event: DragEvent| {
-        event.prevent_default();
-        over.set(true);
-    };
-    let drop = move |event: DragEvent| {
-        event.prevent_default();
-        over.set(false);
+    let take = move |event: &DragEvent| {
         let transfer = event.data_transfer();
         let found = transfer.as_ref().and_then(dropped_model);
         match found {
@@ -95,8 +88,6 @@ pub fn DropZone(ask: Ask, panel: Panel, children: Children) -> impl IntoView {
         }
     };
     view! {
-        <main class:over=over on:dragover=hover on:dragleave=move |_| over.set(false) on:drop=drop>
-            {children()}
-        </main>
+        <DropArea take=take>{children()}</DropArea>
     }
 }

@@ -3,7 +3,7 @@
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use send_wrapper::SendWrapper;
-use web_sys::{Blob, DataTransfer, File, FileList, HtmlInputElement, Url};
+use web_sys::{Blob, DataTransfer, DragEvent, File, FileList, HtmlInputElement, Url};
 
 use crate::site;
 use crate::state::{Ask, Picture};
@@ -25,6 +25,31 @@ pub fn attach(ask: Ask, name: String, blob: Blob) {
     ask.said.set(format!("{name} attached"));
 }
 
+/// The page's main part, which takes what is dropped anywhere on it: `take` gets the event.
+#[component]
+pub fn DropArea(
+    #[prop(optional)] class: &'static str,
+    take: impl Fn(&DragEvent) + 'static,
+    children: Children,
+) -> impl IntoView {
+    let over = RwSignal::new(false);
+    let hover = move |event: DragEvent| {
+        event.prevent_default();
+        over.set(true);
+    };
+    let drop = move |event: DragEvent| {
+        event.prevent_default();
+        over.set(false);
+        take(&event);
+    };
+    view! {
+        <main class=class class:over=over on:dragover=hover on:dragleave=move |_| over.set(false) on:drop=drop>
+            {children()}
+        </main>
+    }
+}
+
+/// The files of a list, none of no list.
 pub fn listed(files: Option<FileList>) -> Vec<File> {
     files.iter().flat_map(|list| (0..list.length()).filter_map(move |i| list.item(i))).collect()
 }

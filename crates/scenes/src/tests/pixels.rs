@@ -77,7 +77,7 @@ fn every_coordinate_of_a_thought_hits_its_object_and_no_object_is_left_out() {
         let (count, picture, thought) = (count_of(&scene), scene.draw(), scene.thought());
         let mut lines = Vec::new();
         for line in thought.lines().filter(|line| line.ends_with(['✓', '✗'])) {
-            let words: Vec<&str> = line.split(' ').collect();
+            let words: Vec<&str> = line.split([' ', ':']).collect();
             let (x, y) = words[0].trim_matches(['(', ')']).split_once(',').expect("(x,y)");
             let (x, y): (u8, u8) = (x.parse().expect("x"), y.parse().expect("y"));
             let blob = blob(&picture, cell(count, &picture, x, y)).expect("something is in the cell");
@@ -110,7 +110,7 @@ fn marks_of_a_thought_are_as_many_as_its_count() {
 }
 
 #[test]
-fn what_a_question_asks_about_stands_right_before_the_mark() {
+fn what_is_seen_is_told_alike_and_what_is_asked_about_stands_before_the_mark() {
     let mut seen = [0; 3];
     for scene in scenes(&of_task(Task::A), 24, 500) {
         let (count, thought) = (count_of(&scene), scene.thought());
@@ -120,16 +120,17 @@ fn what_a_question_asks_about_stands_right_before_the_mark() {
         objects.sort_by_key(|object| (object.y, object.x));
         let lines = thought.lines().filter(|line| line.ends_with(['✓', '✗']));
         for (object, line) in objects.into_iter().zip(lines) {
-            let words: Vec<&str> = line.rsplit(' ').skip(1).collect();
             let named = [object.size.word(), object.color.word(), object.shape.word()];
-            let last: Vec<&str> = named
-                .into_iter()
-                .zip(asked)
-                .filter(|(_, asked)| *asked)
-                .map(|(word, _)| word)
-                .rev()
-                .collect();
-            assert_eq!(words[..last.len()], last[..], "{line} of {:?}", scene.question());
+            let last: Vec<&str> =
+                named.into_iter().zip(asked).filter(|(_, asked)| *asked).map(|(word, _)| word).collect();
+            let (place, rest) = line.split_once(": ").expect("a colon");
+            let words: Vec<&str> = rest.split(' ').collect();
+            assert_eq!(words[..words.len() - 1], last[..], "{line} of {:?}", scene.question());
+            assert!(
+                place.ends_with(&format!(" {} {}", named[1], named[2])),
+                "{line} of {:?}",
+                scene.question()
+            );
             last.iter()
                 .for_each(|word| seen[named.iter().position(|other| other == word).expect("named")] += 1);
         }

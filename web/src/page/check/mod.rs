@@ -23,6 +23,8 @@ mod verdict;
 use leptos::prelude::*;
 use web_sys::{DragEvent, KeyboardEvent};
 
+use crate::pictures::DropArea;
+
 pub use case::Form;
 pub use client::save;
 pub use state::Check;
@@ -30,16 +32,7 @@ pub use state::Check;
 /// The page. What was opened outlives a change of route.
 #[component]
 pub fn CheckPage(check: Check, form: Form) -> impl IntoView {
-    let over = RwSignal::new(false);
-    let hover = move |event: DragEvent| {
-        event.prevent_default();
-        over.set(true);
-    };
-    let drop = move |event: DragEvent| {
-        event.prevent_default();
-        over.set(false);
-        opening::drop_on(check, &event);
-    };
+    let drop = move |event: &DragEvent| opening::drop_on(check, event);
     let keys =
         window_event_listener(leptos::ev::keydown, move |event: KeyboardEvent| keys::press(check, &event));
     on_cleanup(move || keys.remove());
@@ -54,7 +47,7 @@ pub fn CheckPage(check: Check, form: Form) -> impl IntoView {
     let working = move || check.phase.with(|phase| matches!(phase, state::Phase::Working(..)));
     let there = move || check.ready() || (working() && check.detail.with(Option::is_some));
     view! {
-        <main class="check" class:over=over on:dragover=hover on:dragleave=move |_| over.set(false) on:drop=drop>
+        <DropArea class="check" take=drop>
             <opening::OpenPanel check />
             <case::CaseForm check form />
             <Show when=there>
@@ -73,6 +66,6 @@ pub fn CheckPage(check: Check, form: Form) -> impl IntoView {
             </Show>
             <policy::PolicyPanel check />
             <keys::Help check />
-        </main>
+        </DropArea>
     }
 }

@@ -19,21 +19,14 @@ use web_sys::{DragEvent, File, Url};
 
 pub use state::Scenes;
 
-use crate::pictures::listed;
+use crate::pictures::{DropArea, listed};
 use crate::state::Picture;
 
 /// The page. What was asked outlives a change of route.
 #[component]
 pub fn ScenesPage(scenes: Scenes) -> impl IntoView {
-    let over = RwSignal::new(false);
-    let hover = move |event: DragEvent| {
-        event.prevent_default();
-        over.set(true);
-    };
-    let drop = move |event: DragEvent| {
-        event.prevent_default();
-        over.set(false);
-        take(scenes, listed(event.data_transfer().and_then(|transfer| transfer.files())));
+    let drop = move |event: &DragEvent| {
+        take(scenes, listed(event.data_transfer().and_then(|transfer| transfer.files())))
     };
     Effect::new(move || {
         if let Some(Ok(catalog)) = scenes.bundle.get() {
@@ -75,10 +68,10 @@ pub fn ScenesPage(scenes: Scenes) -> impl IntoView {
     };
     let there = move || scenes.slots.with(|slots| !slots.is_empty());
     view! {
-        <main class="scenes" class:over=over on:dragover=hover on:dragleave=move |_| over.set(false) on:drop=drop>
+        <DropArea class="scenes" take=drop>
             {move || problem().map(|problem| view! { <p class="panel error" role="alert">{problem}</p> })}
             <Show when=there fallback=move || view! { <p class="panel coming" hidden=move || problem().is_some()>"…"</p> }>{inside()}</Show>
-        </main>
+        </DropArea>
     }
     .into_any()
 }
