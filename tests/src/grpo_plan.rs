@@ -256,4 +256,6 @@ fn a_plan_loads_no_weight_and_refuses_what_cannot_fit() {
     crate::commands::assert_fails(&odd, 1, &["did you mean `group`?"]);
     let long = run(&mut plan(&bench, &["data.max_prompt_tokens=3"]));
     crate::commands::assert_fails(&long, 1, &["data.max_prompt_tokens"]);
+    let several = run(plan(&bench, &[]).args(["--devices", "2"]));
+    crate::commands::assert_fails(&several, 1, &["--devices 2", "one device"]);
 }

@@ -137,6 +137,9 @@ struct Look {
     /// A: every answer depends on a held-out pair instead
     #[arg(long, requires = "hold_out")]
     show_held_out: bool,
+    /// A: thoughts that do not repeat what the question asks about before a mark
+    #[arg(long)]
+    terse: bool,
     /// B: how many numbers, 2 to 6
     #[arg(long, value_name = "N", default_value = "2-4", value_parser = range)]
     terms: Ends,
@@ -205,6 +208,7 @@ impl Look {
             relations: self.relations,
             held_out: self.hold_out.clone(),
             show_held_out: self.show_held_out,
+            terse: self.terse,
             terms: self.terms.bytes(),
             digits: self.digits.bytes(),
             maze: self.maze.bytes(),
@@ -231,7 +235,8 @@ fn sheet(args: &Sheet) -> Result<()> {
         .with_context(|| format!("{}: cannot be written", args.out.display()))?;
     let mut out = std::io::stdout().lock();
     for (i, scene) in scenes.iter().enumerate() {
-        let (question, thought, answer) = (scene.question(), scene.thought(), scene.answer());
+        let thought = if settings.terse { scene.terse_thought() } else { scene.thought() };
+        let (question, answer) = (scene.question(), scene.answer());
         writeln!(out, "{}. {question}\n{thought}\nanswer {answer}\n", i + 1)?;
     }
     Ok(())
@@ -255,7 +260,8 @@ fn make(args: &Make) -> Result<()> {
         let path = args.out.join(&image_path);
         fs::write(&path, scene.draw().png())
             .with_context(|| format!("{}: cannot be written", path.display()))?;
-        Ok(Row::new(scene, image_path).to_json())
+        let row = Row::new(scene, image_path);
+        Ok(if settings.terse { row.terse() } else { row }.to_json())
     };
     while rows.done < n {
         let block: Range<u64> = rows.done..n.min(rows.done + BLOCK);

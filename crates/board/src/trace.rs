@@ -179,7 +179,7 @@ fn claim(line: &str, whole: bool) -> Option<Claim> {
         mark: None,
         whole,
     };
-    for word in rest.split([' ', ':']) {
+    for word in rest.split(|c: char| c.is_whitespace() || c == ':') {
         claim.clash |= name(&mut claim.size, Size::ALL.iter().copied().find(|size| size.word() == word));
         claim.clash |= name(&mut claim.color, Color::ALL.iter().copied().find(|color| color.word() == word));
         claim.clash |= name(&mut claim.shape, Shape::ALL.iter().copied().find(|shape| shape.word() == word));

@@ -288,24 +288,37 @@ impl Count {
     /// about, then its mark. So what is seen is told alike whatever is asked, and the mark follows from the words right
     /// before it. Sizes are named only where the question asks about them: what does not bear on the answer costs tokens.
     pub(crate) fn thought(&self) -> String {
-        let named = |o: &Object| format!("({},{}) {} {}", o.x, o.y, o.color.word(), o.shape.word());
-        let asked = |o: &Object, Filter { color, shape, size }: &Filter| {
+        self.told(&|o, Filter { color, shape, size }| {
             let words =
                 [size.map(|_| o.size.word()), color.map(|_| o.color.word()), shape.map(|_| o.shape.word())];
-            words.into_iter().flatten().flat_map(|word| [" ", word]).collect::<String>()
-        };
-        let line = |o: &Object| {
-            let mark = if self.counts(o) { '✓' } else { '✗' };
-            format!("{}:{} {mark}", named(o), asked(o, &self.question.filter))
-        };
+            let asked: String = words.into_iter().flatten().flat_map(|word| [" ", word]).collect();
+            format!("{} {}:{asked}", o.color.word(), o.shape.word())
+        })
+    }
+
+    /// The same without the words after the colon: sizes, where they are asked about, stand before what is seen.
+    pub(crate) fn terse_thought(&self) -> String {
+        let filters = [Some(self.question.filter), self.question.relation.map(|relation| relation.of)];
+        let sizes = filters.into_iter().flatten().any(|filter| filter.size.is_some());
+        self.told(&|o, _| {
+            let size = if sizes { format!("{} ", o.size.word()) } else { String::new() };
+            format!("{size}{} {}", o.color.word(), o.shape.word())
+        })
+    }
+
+    /// The lines of a thought; `words` are an object's, with the filter that it is held against.
+    fn told(&self, words: &dyn Fn(&Object, &Filter) -> String) -> String {
+        let named = |o: &Object, asked: &Filter| format!("({},{}) {}", o.x, o.y, words(o, asked));
+        let mark = |o: &Object| if self.counts(o) { '✓' } else { '✗' };
         let mut objects: Vec<&Object> = self.objects.iter().collect();
         objects.sort_by_key(|object| (object.y, object.x));
         let start = self.question.relation.as_ref().and_then(|relation| {
             let from = self.referent(relation)?;
-            Some(format!("from {}:{}", named(from), asked(from, &relation.of)))
+            Some(format!("from {}", named(from, &relation.of)))
         });
-        let lines = start.into_iter().chain(objects.into_iter().map(line));
-        lines.chain([format!("count {}", self.total())]).collect::<Vec<_>>().join("\n")
+        let lines = objects.into_iter().map(|o| format!("{} {}", named(o, &self.question.filter), mark(o)));
+        let count = format!("count {}", self.total());
+        start.into_iter().chain(lines).chain([count]).collect::<Vec<_>>().join("\n")
     }
 
     pub(crate) fn answer(&self) -> String {

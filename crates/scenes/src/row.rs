@@ -46,6 +46,11 @@ impl Row {
         }
     }
 
+    /// The same with the scene's short thought.
+    pub fn terse(self) -> Self {
+        Self { refined_cot: self.scene.terse_thought(), ..self }
+    }
+
     /// One line of JSON, without the line's end.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("strings and numbers serialize")

@@ -192,6 +192,14 @@ impl Scene {
         each!(&self.0, item => item.thought())
     }
 
+    /// A shorter one where there is one, for task A: what is seen and whether it counts, without the words asked about.
+    pub fn terse_thought(&self) -> String {
+        match &self.0 {
+            Content::Count(count) => count.terse_thought(),
+            _ => self.thought(),
+        }
+    }
+
     /// Whether an answer is right: the content of the response's `<answer>`, or the whole of an untagged response. Case,
     /// surrounding blanks and a final full stop do not matter. Any path that leads through a maze is right.
     pub fn verify(&self, answer: &str) -> bool {

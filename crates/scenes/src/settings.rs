@@ -92,6 +92,9 @@ pub struct Settings {
     pub held_out: Vec<Pair>,
     /// A: instead of never, the pairs occur in every scene, and every answer depends on one.
     pub show_held_out: bool,
+    /// A: rows have the short thoughts, see [`crate::Scene::terse_thought`].
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub terse: bool,
     /// B: fewest and most numbers.
     pub terms: [u8; 2],
     /// B: fewest and most digits of a number.
@@ -119,6 +122,7 @@ impl Default for Settings {
             relations: 40,
             held_out: Vec::new(),
             show_held_out: false,
+            terse: false,
             terms: [2, 4],
             digits: [1, 2],
             maze: [4, 7],

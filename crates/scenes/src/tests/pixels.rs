@@ -139,6 +139,31 @@ fn what_is_seen_is_told_alike_and_what_is_asked_about_stands_before_the_mark() {
 }
 
 #[test]
+fn a_terse_thought_is_the_same_without_the_words_asked_about() {
+    let mut sized = 0;
+    for scene in scenes(&of_task(Task::A), 26, 300) {
+        let (long, terse) = (scene.thought(), scene.terse_thought());
+        assert_eq!(long.lines().count(), terse.lines().count());
+        for (long, terse) in long.lines().zip(terse.lines()) {
+            let without = |line: &str| line.replace(" small", "").replace(" large", "");
+            match long.split_once(':') {
+                Some((seen, asked)) => {
+                    let mark =
+                        asked.chars().last().filter(|c| ['✓', '✗'].contains(c)).map(|c| format!(" {c}"));
+                    assert_eq!(without(terse), format!("{seen}{}", mark.unwrap_or_default()), "{long}");
+                }
+                None => assert_eq!(terse, long),
+            }
+            sized += usize::from(without(terse) != terse);
+        }
+    }
+    assert!(sized > 100, "{sized}");
+    for task in [Task::B, Task::C, Task::D] {
+        assert!(scenes(&of_task(task), 27, 20).iter().all(|scene| scene.terse_thought() == scene.thought()));
+    }
+}
+
+#[test]
 fn walls_are_dark_where_the_maze_has_them_and_only_there() {
     for scene in scenes(&of_task(Task::C), 23, 60) {
         let Content::Maze(maze) = scene.content() else { panic!("task C") };
