@@ -28,7 +28,8 @@ const EXAMPLE: &str = "\
 Examples:
   trainer plan trainer/recipes/sft-scenes-xs.toml --device cpu
   trainer plan trainer/recipes/wethink-7b.toml --device cuda --memory 80
-  trainer plan trainer/recipes/sft-wethink-7b-lora.toml --device cuda --devices 4
+  trainer plan trainer/recipes/sft-wethink-7b-lora.toml --devices 4 \\
+    --device cuda --memory 80
 
 The recipe is one of `trainer sft` or of `trainer grpo`. Sequences are measured
 on the first rows of the first epoch; responses that are still to be sampled
