@@ -37,7 +37,7 @@ fn a_plan_is_near_what_the_run_holds_and_refuses_what_cannot_fit() {
     }
     assert!(planned(&lora, &[]).contains("of rank 4 trained at 1e-2"));
     let weights = |more: &[&str]| {
-        let text = stdout(&bench_output(&full, more)).to_owned();
+        let text = stdout(&full.succeed(plan(&full, &[]).args(more))).to_owned();
         let line = text
             .lines()
             .find_map(|line| line.strip_prefix("weights")?.trim().strip_suffix(" MB")?.parse().ok());
@@ -55,10 +55,6 @@ fn plan(bench: &Bench, changes: &[&str]) -> Command {
     command.arg("plan").arg(bench.path("recipe.toml")).args(["--device", "cpu"]);
     command.args(changes.iter().flat_map(|change| ["--set", change]));
     command
-}
-
-fn bench_output(bench: &Bench, more: &[&str]) -> std::process::Output {
-    bench.succeed(plan(bench, &[]).args(more))
 }
 
 fn planned(bench: &Bench, changes: &[&str]) -> String {
