@@ -51,10 +51,8 @@ impl Packing {
         match self {
             Self::Q4 => blocks(words, scales, 4, out, |words, scale, block| {
                 for (&word, eight) in words.iter().zip(block.as_chunks_mut::<8>().0) {
-                    for b in 0..4 {
-                        let byte = (word >> (8 * b)) & 0xFF;
-                        eight[b as usize] = ((byte & 15) as f32 - 8.0) * scale;
-                        eight[4 + b as usize] = ((byte >> 4) as f32 - 8.0) * scale;
+                    for (value, n) in eight.iter_mut().zip(nibbles(word)) {
+                        *value = f32::from(n - 8) * scale;
                     }
                 }
             }),
@@ -74,6 +72,14 @@ impl Packing {
             }
         }
     }
+}
+
+/// The eight values of a word of four bits each, 0 to 15, in their order.
+#[inline(always)]
+pub fn nibbles(word: u32) -> [i8; 8] {
+    let [low, high] =
+        [word & 0x0F0F_0F0F, (word >> 4) & 0x0F0F_0F0F].map(|four| four.to_le_bytes().map(|n| n as i8));
+    [low[0], low[1], low[2], low[3], high[0], high[1], high[2], high[3]]
 }
 
 /// Unpacks block by block; `each` gets a block's words, its scale and a whole block to fill.
@@ -98,8 +104,8 @@ fn blocks(
     }
 }
 
-/// The scale of a row's block.
-fn scale(scales: &[u32], block: usize) -> f32 {
+/// The scale of a row's block, by the words of the row's scales.
+pub fn scale(scales: &[u32], block: usize) -> f32 {
     f16::from_bits((scales[block / 2] >> (16 * (block % 2))) as u16).to_f32()
 }
 

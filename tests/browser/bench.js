@@ -255,6 +255,8 @@ async function decode() {
           const bytes = bytesPerToken(pack, figures.context);
           const share = (bytes * figures.decode_tokens_per_second) / copy;
           rows.push({ device, shape, weights: "q4", ...figures, bytes_per_token: bytes, copy_bytes_per_second: copy, share_of_copy_bandwidth: share });
+          // A long suite says what it has: all comes once more at the end.
+          console.error(JSON.stringify(rows.at(-1)));
         }
       } finally {
         await browser.close();

@@ -24,9 +24,9 @@ function trainer(...args) {
 const lines = (text) => text.trim().split("\n").map((line) => JSON.parse(line));
 
 /** The settings of a model's scenes as \`trainer scenes make\` takes them. */
-function look({ tasks, sides, square, objects, shapes, colors, relations, wordings, clutter, noise, cell, crowded, crowd }) {
+function look({ tasks, sides, square, objects, shapes, colors, relations, wordings, clutter, noise, cell, crowded, crowd, asked }) {
   const range = ([low, high]) => `${low}-${high}`;
-  const options = { task: tasks.join(), size: range(sides), objects: objects && range(objects), shapes, colors, relations, wordings, clutter, noise, cell, crowded, crowd: crowd && range(crowd) };
+  const options = { task: tasks.join(), size: range(sides), objects: objects && range(objects), shapes, colors, relations, wordings, clutter, noise, cell, crowded, crowd: crowd && range(crowd), asked };
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
   return [...given.flatMap(([name, value]) => [`--${name}`, value]), ...(square ? ["--square"] : [])];
 }

@@ -5,14 +5,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { launch, open } from "./browser.js";
 import { cut, patchWorker, program } from "./packs.js";
-import { FIXTURES, TINY, serve } from "./server.js";
+import { FIXTURES, OWN, TINY, serve } from "./server.js";
 
 const out = process.argv[2] ?? "screens";
 await mkdir(out, { recursive: true });
 const folder = await mkdtemp(join(tmpdir(), "wethink-screens-"));
 program("trainer", "export", join(FIXTURES, "tiny-qwen2_5_vl/checkpoint"), "--quantize", "q4", "--out", join(folder, "pack"));
 const [{ file: SHARD }] = JSON.parse(await readFile(join(folder, "pack/pack.json"), "utf8")).shards;
-const server = await serve(folder, { models: [TINY] });
+// A random model in the place of the bundled ones, and those.
+const servers = { tiny: await serve(folder, { models: [TINY] }), bundled: await serve() };
+let server = servers.tiny;
 const browser = await launch({ webgpu: false });
 
 /** The states of the ask page, each reached from the one before it. */
@@ -32,7 +34,7 @@ const STATES = [
     await page.getByRole("button", { name: "Stop" }).click();
     await page.locator(".outcome").waitFor();
   }],
-  // The bundled model has not learned to think: what a trained one writes is put in its place.
+  // A random model does not think: what a trained one writes is put in its place.
   ["formed", (page) =>
     page.locator(".answer").evaluate((answer) => {
       answer.querySelector(".raw").remove();
@@ -190,13 +192,51 @@ const CHECKER = [
   }],
 ];
 
+/** The scenes page, with what is bundled. */
+const answers = (page, count) => page.locator(".answer .cost").nth(count - 1).waitFor({ timeout: 120_000 });
+const askScene = (page) => page.getByRole("button", { name: "Ask", exact: true }).and(page.locator(":enabled"));
+const SCENES = [
+  ["scenes-ready", (page) => askScene(page).waitFor({ timeout: 120_000 })],
+  ["scenes-answering", async (page) => {
+    await askScene(page).click();
+    await page.locator(".scene .light").first().waitFor({ timeout: 120_000 });
+  }],
+  ["scenes-answered", (page) => answers(page, 1)],
+  ["scenes-drawn", async (page) => {
+    await page.locator('.scene .cell[aria-label~="large"], .scene .cell[aria-label~="small"]').first().click();
+    await page.locator(".ask").getByRole("combobox", { name: "Where", exact: true }).selectOption("above");
+  }],
+  ["scenes-both", async (page) => {
+    await page.getByLabel(/^Shapes in the next scene/).fill("8");
+    const both = page.getByRole("radio", { name: "Both side by side" });
+    if (await both.count()) {
+      await both.check({ force: true });
+      await askScene(page).click();
+      await answers(page, 2);
+    }
+  }],
+  ["scenes-run", async (page) => {
+    await page.getByLabel("Scenes", { exact: true }).fill("12");
+    await page.getByRole("combobox", { name: "Shapes", exact: true }).selectOption("each from 1 to 12 in turn");
+    await page.getByRole("button", { name: "Run these scenes" }).click();
+    await page.getByRole("status").filter({ hasText: "The run ended after 12 of 12 scenes" }).waitFor({ timeout: 240_000 });
+    await page.locator(".all-answers summary").click();
+  }],
+  ["scenes-photo", async (page) => {
+    await page.locator("input[type=file]").setInputFiles(join(OWN, "images/coffee.png"));
+    await page.getByRole("button", { name: "Back to the scene" }).waitFor();
+  }],
+];
+
 // One set of states alone: `node screens.js DIR check`.
 const only = process.argv[3];
-const SETS = [["ask", "#/ask", STATES], ["full", "#/ask", FULL, LITTLE_ROOM], ["packs", "#/ask", PACKS], ["check", "#/check", CHECKER]].filter(([set]) => !only || set === only);
+const SETS = [["scenes", "#/", SCENES], ["ask", "#/ask", STATES], ["full", "#/ask", FULL, LITTLE_ROOM], ["packs", "#/ask", PACKS], ["check", "#/check", CHECKER]]
+  .filter(([set]) => !only || set === only);
 
 for (const [size, viewport] of [["wide", { width: 1280, height: 900 }], ["narrow", { width: 390, height: 844 }]]) {
   for (const colorScheme of ["light", "dark"]) {
-    for (const [, hash, states, worker] of SETS) {
+    for (const [set, hash, states, worker] of SETS) {
+      server = set === "scenes" ? servers.bundled : servers.tiny;
       // Before the page opens: a browser may keep the script.
       if (worker) patchWorker(server, worker);
       const options = { viewport, colorScheme, permissions: ["camera"] };
@@ -215,5 +255,5 @@ for (const [size, viewport] of [["wide", { width: 1280, height: 900 }], ["narrow
   }
 }
 await browser.close();
-await server.close();
+for (const one of Object.values(servers)) await one.close();
 await rm(folder, { recursive: true });

@@ -131,6 +131,10 @@ struct Look {
     /// A: percentage of questions about a side of another object
     #[arg(long, value_name = "PERCENT", default_value_t = Settings::default().relations)]
     relations: u8,
+    /// A: weights of questions that name one, two and three of colour, shape and size, as in 1,1,0; every answer from none to
+    /// all is as likely then
+    #[arg(long, value_name = "N,N,N", value_parser = weights)]
+    asked: Option<Weights>,
     /// A: pairs that never occur, as in red-circle,blue-star
     #[arg(long, value_name = "COLOR-SHAPE", value_delimiter = ',')]
     hold_out: Vec<Pair>,
@@ -158,6 +162,8 @@ struct Tasks(Vec<Task>);
 struct OneSplit(Option<Split>);
 #[derive(Debug, Clone, Copy)]
 struct Ends([u16; 2]);
+#[derive(Debug, Clone, Copy)]
+struct Weights([u8; 3]);
 
 fn tasks(text: &str) -> Result<Tasks, String> {
     if text == "all" {
@@ -180,6 +186,12 @@ fn range(text: &str) -> Result<Ends, String> {
     let (low, high) = text.split_once('-').unwrap_or((text, text));
     let number = |text: &str| text.parse().map_err(|_| format!("`{text}`: a number, or a range like 3-10"));
     Ok(Ends([number(low)?, number(high)?]))
+}
+
+fn weights(text: &str) -> Result<Weights, String> {
+    let all: Result<Vec<u8>, _> = text.split(',').map(str::parse).collect();
+    let three = all.ok().and_then(|all| <[u8; 3]>::try_from(all).ok());
+    three.map(Weights).ok_or_else(|| format!("`{text}`: three numbers up to 255, like 1,1,0"))
 }
 
 impl Ends {
@@ -206,6 +218,7 @@ impl Look {
             colors: self.colors,
             shapes: self.shapes,
             relations: self.relations,
+            asked: self.asked.map(|Weights(asked)| asked),
             held_out: self.hold_out.clone(),
             show_held_out: self.show_held_out,
             terse: self.terse,

@@ -1,6 +1,6 @@
 //! A scene that a person changes. Whatever is done to it, its shapes stay within the grid, one a cell.
 
-use wethink_scenes::{Color, Content, Count, CountQuestion, Object, Scene, SceneError, Shape, Size};
+use wethink_scenes::{Color, Content, Count, CountQuestion, Filter, Object, Scene, SceneError, Shape, Size};
 
 use super::catalog::Bundled;
 
@@ -159,8 +159,16 @@ impl Board {
         if question.relation.is_some() && scenes.relations == 0 {
             all.push("a question about a side".into());
         }
-        if question.filter == Default::default() {
-            all.push("a question about all shapes".into());
+        let Filter { color, shape, size } = question.filter;
+        match usize::from(color.is_some()) + usize::from(shape.is_some()) + usize::from(size.is_some()) {
+            0 => all.push("a question about all shapes".into()),
+            named if scenes.asked.is_some_and(|weights| weights[named - 1] == 0) => {
+                all.push(format!(
+                    "a question that names {} at once",
+                    ["one word", "two words", "three words"][named - 1]
+                ));
+            }
+            _ => {}
         }
         if question.wording >= scenes.wordings {
             all.push("this wording".into());
@@ -177,7 +185,7 @@ pub fn described(object: &Object) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wethink_scenes::{Filter, Relation, Settings, Side, Split, Task};
+    use wethink_scenes::{Relation, Settings, Side, Split, Task};
 
     fn settings() -> Settings {
         Settings {
@@ -292,5 +300,14 @@ mod tests {
         }
         board.add(free(&board), Color::Red, Shape::Circle, Size::Small);
         assert!(!board.unseen(&model).join("; ").contains("8 shapes"), "eight were seen, if rarely");
+
+        let one_word =
+            Bundled { scenes: Settings { asked: Some([1, 0, 0]), ..model.scenes.clone() }, ..model };
+        let red = Filter { color: Some(Color::Red), ..Filter::default() };
+        let mut about = |filter| {
+            board.ask(CountQuestion { filter, ..CountQuestion::default() });
+            board.unseen(&one_word).join("; ").contains("names two words at once")
+        };
+        assert!(!about(red) && about(Filter { shape: Some(Shape::Star), ..red }));
     }
 }

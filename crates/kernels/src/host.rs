@@ -1,12 +1,14 @@
 //! Packed weights on devices that do not read them: unpacked on the host, row by row, as they are needed.
 //!
-//! With few rows of x the weight's memory traffic decides, so each row of the weight is unpacked into a buffer that stays
-//! in the first cache, and multiplied there. With many rows a range of the weight is unpacked and burn's product, which
-//! blocks for the caches, does the rest. Both go over the weight's rows in parallel.
+//! With few rows of x the weight's memory traffic decides, so each block of the weight is unpacked in registers and
+//! multiplied there. With many rows a range of the weight is unpacked and burn's product, which blocks for the caches, does
+//! the rest. Both go over the weight's rows in parallel.
 
 use std::ops::Range;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use wethink_shaders::packing::{BLOCK, Packing, nibbles, scale};
 
 use crate::packed::{PackedMatrix, Store};
 
@@ -72,15 +74,85 @@ fn unpacked(weight: &PackedMatrix, range: Range<usize>, device: &Device) -> Tens
 /// `[N, R]`: every row of the weight by every row of x.
 fn dot_rows(x: &[f32], rows: usize, width: usize, weight: &PackedMatrix) -> Vec<f32> {
     let mut out = vec![0.0; weight.rows() * rows];
+    let x = whole_blocks(x, width);
     in_parallel(&mut out, rows, weight.rows() * width * rows, |first, out| {
-        let mut w = vec![0.0; width];
-        for (n, out) in out.chunks_exact_mut(rows).enumerate() {
-            unpack_row(weight, first + n, &mut w);
-            for (out, x) in out.iter_mut().zip(x.chunks_exact(width)) {
-                *out = dot(x, &w);
+        // Compiled for several widths of vectors, of which the processor's own is taken.
+        pulp::Arch::new().dispatch(|| {
+            let mut unpacked = vec![0.0; width.next_multiple_of(BLOCK)];
+            for (n, out) in out.chunks_exact_mut(rows).enumerate() {
+                let (words, scales) = row_of(weight, first + n);
+                match weight.packing() {
+                    Packing::Q4 if rows == 1 => dot_blocks::<4, 1>(words, scales, &x, out, q4),
+                    Packing::Q4 => dot_blocks::<4, FEW>(words, scales, &x, out, q4),
+                    Packing::Q8 if rows == 1 => dot_blocks::<8, 1>(words, scales, &x, out, q8),
+                    Packing::Q8 => dot_blocks::<8, FEW>(words, scales, &x, out, q8),
+                    Packing::F16 => {
+                        Packing::F16.unpack(words, scales, &mut unpacked[..width]);
+                        for (out, x) in out.iter_mut().zip(x.chunks_exact(unpacked.len())) {
+                            *out = dot(x, &unpacked);
+                        }
+                    }
+                }
+            }
+        });
+    });
+    out
+}
+
+/// Rows with zeros after each up to a whole block, as in the weight.
+fn whole_blocks(x: &[f32], width: usize) -> Vec<f32> {
+    let padded = width.next_multiple_of(BLOCK);
+    let row =
+        |row: &[f32]| row.iter().copied().chain(std::iter::repeat_n(0.0, padded - width)).collect::<Vec<_>>();
+    x.chunks_exact(width).flat_map(row).collect()
+}
+
+/// One row of the weight by at most `ROWS` rows of x, unpacked a block at a time: what is unpacked stays in registers.
+#[inline(always)]
+fn dot_blocks<const WORDS: usize, const ROWS: usize>(
+    words: &[u32],
+    scales: &[u32],
+    x: &[f32],
+    out: &mut [f32],
+    values: impl Fn(&[u32; WORDS]) -> [f32; BLOCK],
+) {
+    let blocks = words.as_chunks::<WORDS>().0;
+    let mut sums = [[0f32; 8]; ROWS];
+    for (index, words) in blocks.iter().enumerate() {
+        let (weights, scale) = (values(words), scale(scales, index));
+        for (sums, x) in sums.iter_mut().zip(x.chunks_exact(blocks.len() * BLOCK)) {
+            let (w, x) = (weights.as_chunks::<8>().0, x[index * BLOCK..][..BLOCK].as_chunks::<8>().0);
+            let mut block = [0f32; 8];
+            for (w, x) in w.iter().zip(x) {
+                for i in 0..8 {
+                    block[i] += w[i] * x[i];
+                }
+            }
+            for i in 0..8 {
+                sums[i] += block[i] * scale;
             }
         }
-    });
+    }
+    for (out, sums) in out.iter_mut().zip(&sums) {
+        *out = sums.iter().sum();
+    }
+}
+
+#[inline(always)]
+fn q4(words: &[u32; 4]) -> [f32; BLOCK] {
+    let mut out = [0.0; BLOCK];
+    for (&word, out) in words.iter().zip(out.as_chunks_mut::<8>().0) {
+        *out = nibbles(word).map(|n| f32::from(n - 8));
+    }
+    out
+}
+
+#[inline(always)]
+fn q8(words: &[u32; 8]) -> [f32; BLOCK] {
+    let mut out = [0.0; BLOCK];
+    for (&word, out) in words.iter().zip(out.as_chunks_mut::<4>().0) {
+        *out = word.to_le_bytes().map(|byte| f32::from(byte as i8));
+    }
     out
 }
 
@@ -99,8 +171,13 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 }
 
 fn unpack_row(matrix: &PackedMatrix, row: usize, out: &mut [f32]) {
+    let (words, scales) = row_of(matrix, row);
+    matrix.packing().unpack(words, scales, out);
+}
+
+/// Words and scales of a row.
+fn row_of(matrix: &PackedMatrix, mut row: usize) -> (&[u32], &[u32]) {
     let (packing, width) = (matrix.packing(), matrix.width());
-    let mut row = row;
     for part in matrix.parts() {
         if row < part.rows {
             let Store::Host { words, scales } = &*part.store else {
@@ -108,12 +185,7 @@ fn unpack_row(matrix: &PackedMatrix, row: usize, out: &mut [f32]) {
             };
             let (row_words, row_scales) = (packing.row_words(width), packing.scale_words(width));
             let at = part.first + row;
-            packing.unpack(
-                &words[at * row_words..][..row_words],
-                &scales[at * row_scales..][..row_scales],
-                out,
-            );
-            return;
+            return (&words[at * row_words..][..row_words], &scales[at * row_scales..][..row_scales]);
         }
         row -= part.rows;
     }

@@ -2,6 +2,10 @@
 //!
 //! Answers would be mostly 0 and 1 if questions were drawn blindly. Several are drawn for one scene, grouped by their answer,
 //! and the answer is drawn first; 0 is kept in one case of four.
+//!
+//! Where the settings say how many attributes questions name, question and answer come first and the objects are drawn to
+//! fit them: no answer is likelier than another, so that guessing one is worth little, and half of the objects that do not
+//! count have something that is asked about.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +20,10 @@ const HELD_OUT_SHARE: u8 = 40;
 /// A scene, or none where the draws left no pair or no question; the caller draws again.
 pub(crate) fn make(settings: &Settings, frame: Frame, draws: &mut Draws) -> Option<Count> {
     let (columns, rows) = Count::grid(frame.width, frame.height, settings.cell);
+    if let Some(asked) = settings.asked {
+        let (objects, question) = asked_first(settings, asked, columns, rows, draws)?;
+        return Some(Count { frame, columns, rows, objects, question });
+    }
     let objects = objects(settings, columns, rows, draws)?;
     let mut scene = Count { frame, columns, rows, objects, question: CountQuestion::default() };
     let related = draws.percent(settings.relations);
@@ -56,29 +64,106 @@ fn questions(
     by_answer
 }
 
-/// Objects in cells of their own, from a palette of this scene: few colours and shapes make large answers possible.
-fn objects(settings: &Settings, columns: u8, rows: u8, draws: &mut Draws) -> Option<Vec<Object>> {
+/// What an object looks like.
+type Look = (Pair, Size);
+
+/// A question about one, two or three attributes, by these weights, and objects of which any number may count, from none to all.
+fn asked_first(
+    settings: &Settings,
+    weights: [u8; 3],
+    columns: u8,
+    rows: u8,
+    draws: &mut Draws,
+) -> Option<(Vec<Object>, CountQuestion)> {
+    let cells = cells(settings, columns, rows, draws);
+    let pairs = |all: &[Pair]| -> Vec<Look> {
+        all.iter().flat_map(|&pair| Size::ALL.iter().map(move |&size| (pair, size))).collect()
+    };
+    let (colors, shapes) = (&Color::ALL[..settings.colors.into()], &Shape::ALL[..settings.shapes.into()]);
+    let every = colors.iter().flat_map(|&color| shapes.iter().map(move |&shape| Pair { color, shape }));
+    let every: Vec<Pair> = every.filter(|pair| !settings.held_out.contains(pair)).collect();
+    let mut looks = pairs(&every);
+    let like_from = if settings.show_held_out { pairs(&settings.held_out) } else { looks.clone() };
+    if settings.show_held_out {
+        looks.extend(&like_from);
+    }
+    let like = (!like_from.is_empty()).then(|| *draws.pick(&like_from))?;
+
+    let [one, two, three] = weights.map(u32::from);
+    let drawn = draws.below(one + two + three);
+    let named = 1 + usize::from(drawn >= one) + usize::from(drawn >= one + two);
+    let asked = draws.some(&[0, 1, 2], named);
+    let filter = Filter {
+        color: asked.contains(&0).then_some(like.0.color),
+        shape: asked.contains(&1).then_some(like.0.shape),
+        size: asked.contains(&2).then_some(like.1),
+    };
+    let shared = |&(Pair { color, shape }, size): &Look| {
+        let same = [
+            filter.color.map(|c| c == color),
+            filter.shape.map(|s| s == shape),
+            filter.size.map(|s| s == size),
+        ];
+        same.into_iter().flatten().filter(|&same| same).count()
+    };
+    let (counted, others): (Vec<Look>, Vec<Look>) = looks.into_iter().partition(|look| shared(look) == named);
+    let near: Vec<Look> = others.iter().copied().filter(|look| shared(look) > 0).collect();
+
+    let answer: u8 = draws.between(settings.show_held_out.into(), cells.len() as u8);
+    let look = |i: usize, draws: &mut Draws| -> Option<Look> {
+        if i == 0 && settings.show_held_out {
+            return Some(like);
+        }
+        let from = match i < answer.into() {
+            true => &counted,
+            false if !near.is_empty() && draws.percent(50) => &near,
+            false => &others,
+        };
+        (!from.is_empty()).then(|| *draws.pick(from))
+    };
+    let mut objects = Vec::new();
+    for (i, &cell) in cells.iter().enumerate() {
+        let look = look(i, draws)?;
+        objects.push(object(cell, look, draws));
+    }
+    Some((
+        objects,
+        CountQuestion { filter, relation: None, wording: draws.between(0, settings.wordings - 1) },
+    ))
+}
+
+/// The cells of a scene's objects, in random order.
+fn cells(settings: &Settings, columns: u8, rows: u8, draws: &mut Draws) -> Vec<(u8, u8)> {
     // Without a share of crowded scenes nothing is drawn for it: such settings give the scenes they always gave.
     let crowded = settings.crowded > 0 && draws.percent(settings.crowded);
     let [low, high] = if crowded { settings.crowd } else { settings.objects };
     let cells: Vec<(u8, u8)> = (1..=rows).flat_map(|y| (1..=columns).map(move |x| (x, y))).collect();
     let n: u8 = draws.between(low, high);
-    let cells = draws.some(&cells, n.into());
+    draws.some(&cells, n.into())
+}
+
+/// An object somewhere in its cell.
+fn object((x, y): (u8, u8), (Pair { color, shape }, size): Look, draws: &mut Draws) -> Object {
+    let reach = size.reach() as i8;
+    let shift = [draws.between(-reach, reach), draws.between(-reach, reach)];
+    Object { x, y, color, shape, size, shift }
+}
+
+/// Objects in cells of their own, from a palette of this scene: few colours and shapes make large answers possible.
+fn objects(settings: &Settings, columns: u8, rows: u8, draws: &mut Draws) -> Option<Vec<Object>> {
+    let cells = cells(settings, columns, rows, draws);
     let colors = palette(&Color::ALL[..settings.colors.into()], draws);
     let shapes = palette(&Shape::ALL[..settings.shapes.into()], draws);
     let pairs = colors.iter().flat_map(|&color| shapes.iter().map(move |&shape| Pair { color, shape }));
     let seen: Vec<Pair> = pairs.filter(|pair| !settings.held_out.contains(pair)).collect();
-    let place = |(i, &(x, y)): (usize, &(u8, u8))| {
+    let place = |(i, &cell): (usize, &(u8, u8))| {
         let held_out = settings.show_held_out && (i == 0 || draws.percent(HELD_OUT_SHARE));
         let from = if held_out { &settings.held_out } else { &seen };
         if from.is_empty() {
             return None;
         }
-        let Pair { color, shape } = *draws.pick(from);
-        let size = *draws.pick(Size::ALL);
-        let reach = size.reach() as i8;
-        let shift = [draws.between(-reach, reach), draws.between(-reach, reach)];
-        Some(Object { x, y, color, shape, size, shift })
+        let look = (*draws.pick(from), *draws.pick(Size::ALL));
+        Some(object(cell, look, draws))
     };
     cells.iter().enumerate().map(place).collect()
 }

@@ -88,6 +88,10 @@ pub struct Settings {
     pub shapes: u8,
     /// A: percentage of questions about a side of another object; fewer where no side is clear.
     pub relations: u8,
+    /// A: weights of questions that name one, two and three of colour, shape and size. No answer from none to all objects is
+    /// then likelier than another. Without weights most questions name one or two, and most answers are 1 or 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked: Option<[u8; 3]>,
     /// A: pairs that never occur.
     pub held_out: Vec<Pair>,
     /// A: instead of never, the pairs occur in every scene, and every answer depends on one.
@@ -120,6 +124,7 @@ impl Default for Settings {
             colors: Color::ALL.len() as u8,
             shapes: Shape::ALL.len() as u8,
             relations: 40,
+            asked: None,
             held_out: Vec::new(),
             show_held_out: false,
             terse: false,
@@ -184,6 +189,12 @@ impl Settings {
         range("colors", [1, self.colors.into()], [1, Color::ALL.len() as u16])?;
         range("shapes", [1, self.shapes.into()], [1, Shape::ALL.len() as u16])?;
         range("relations", [0, self.relations.into()], [0, 100])?;
+        if let Some(asked) = self.asked {
+            require(asked != [0; 3], "asked", &|| "every weight is 0; one at least must not be".into())?;
+            require(self.relations == 0, "asked", &|| {
+                format!("is for questions without a side, and `relations` is {}; set it to 0", self.relations)
+            })?;
+        }
         require(!self.show_held_out || !self.held_out.is_empty(), "show_held_out", &|| {
             "no pairs are held out".into()
         })?;

@@ -82,6 +82,47 @@ fn a_second_counter_agrees_with_every_count() {
     }
 }
 
+/// How many attributes questions name follows the weights, and no answer is likelier than another: guessing one is worth little.
+/// Held-out pairs never occur, or the answer depends on one.
+#[test]
+fn questions_name_as_many_attributes_as_is_asked_for_and_every_answer_is_as_likely() {
+    let plain = Settings { relations: 0, objects: [4, 4], asked: Some([2, 1, 1]), ..of_task(Task::A) };
+    let made = scenes(&plain, 3, 2000);
+    let (mut named, mut answers, mut near) = ([0; 4], BTreeMap::<i64, usize>::new(), [0; 2]);
+    for scene in &made {
+        let wanted = attributes(&scene.question());
+        named[wanted.len()] += 1;
+        *answers.entry(count_again(scene)).or_default() += 1;
+        for object in shown(scene)["objects"].as_array().expect("objects") {
+            let shared = wanted.iter().filter(|(kind, word)| object[kind] == **word).count();
+            if wanted.len() > 1 && shared < wanted.len() {
+                near[usize::from(shared > 0)] += 1;
+            }
+        }
+    }
+    assert!((920..1080).contains(&named[1]) && (430..570).contains(&named[2]), "{named:?}");
+    assert_eq!(named[0], 0);
+    assert_eq!(answers.keys().copied().collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+    assert!(answers.values().all(|n| (330..470).contains(n)), "{answers:?}");
+    assert!(near[1] > near[0], "objects that share nothing or something with the question: {near:?}");
+
+    let held_out: Vec<Pair> = ["red-circle", "blue-star"].map(|pair| pair.parse().expect("a pair")).to_vec();
+    let is_held_out = |object: &Value| {
+        held_out
+            .iter()
+            .any(|pair| object["color"] == pair.color.word() && object["shape"] == pair.shape.word())
+    };
+    let objects = |scene: &Scene| shown(scene)["objects"].as_array().expect("objects").clone();
+    let without = Settings { held_out: held_out.clone(), ..plain.clone() };
+    assert!(scenes(&without, 4, 300).iter().all(|scene| !objects(scene).iter().any(is_held_out)));
+    let with = Settings { show_held_out: true, ..without };
+    for scene in scenes(&with, 4, 300) {
+        let wanted = attributes(&scene.question());
+        let counted = |o: &&Value| wanted.iter().all(|(kind, word)| o[kind] == **word);
+        assert!(objects(&scene).iter().filter(counted).any(is_held_out), "{}", scene.question());
+    }
+}
+
 /// With cells of 28 pixels a cell is what one token of the model sees; a share of the scenes may be crowded.
 #[test]
 fn cells_have_the_size_asked_for_and_some_scenes_are_crowded() {
@@ -355,6 +396,8 @@ fn settings_without_scenes_are_refused_by_name() {
     assert!(refused(&|s| (s.cell, s.objects) = (28, [3, 17])).contains("within 1 to 16"));
     assert!(refused(&|s| s.cell = 7).contains("`cell`"));
     assert!(refused(&|s| (s.crowded, s.crowd) = (5, [7, 40])).contains("`crowd`"));
+    assert!(refused(&|s| (s.relations, s.asked) = (0, Some([0; 3]))).contains("`asked`: every weight is 0"));
+    assert!(refused(&|s| s.asked = Some([1, 0, 0])).contains("`relations` is 40"));
     assert!(refused(&|s| s.sides = [20, 112]).contains("`sides`"));
     assert!(refused(&|s| s.tasks.clear()).contains("`tasks`"));
     assert!(refused(&|s| s.show_held_out = true).contains("held out"));

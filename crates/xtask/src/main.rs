@@ -40,6 +40,13 @@ enum Command {
     TestSite,
     /// Check the known answers on a device and train there beside transformers and PEFT; prints JSON
     Device(device::Args),
+    /// Train a small model by annotated scenes and by rewards, with its controls: docs/scenes.md; `learn --help` says more
+    #[command(disable_help_flag = true)]
+    Learn {
+        /// What the program takes
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Measure and print JSON
     Bench {
         /// preprocess, model, kernels, data, scenes, reward, web, decode, train (beside PyTorch) or grpo (beside TRL; both by
@@ -55,6 +62,7 @@ fn main() -> ExitCode {
         Command::Site { out } => site::site(&out),
         Command::TestSite => site::build().and_then(|()| site::test()),
         Command::Device(args) => device::device(&args),
+        Command::Learn { arguments } => learn(&arguments),
         Command::Bench { suite } => bench(suite.as_deref()),
     };
     match result {
@@ -119,6 +127,11 @@ fn kernels_in_chromium() -> Result<()> {
     cargo.env("CHROMEDRIVER", tools::path("chromedriver")?);
     cargo.env("WASM_BINDGEN_TEST_TIMEOUT", "900");
     steps::command(&mut cargo)
+}
+
+fn learn(arguments: &[String]) -> Result<()> {
+    steps::cargo(&["build", "--quiet", "--all-targets"])?;
+    steps::command(Process::new(site::built("learn")).args(arguments))
 }
 
 fn bench(suite: Option<&str>) -> Result<()> {

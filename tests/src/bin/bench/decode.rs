@@ -58,7 +58,10 @@ pub fn decode() -> Result<Value> {
         for load in &loads {
             for quantize in if software { vec![Quantize::Q4] } else { vec![Quantize::Q4, Quantize::Q8] } {
                 eprintln!("{name}: {} in {quantize:?}, {} layers", load.shape, load.layers());
-                rows.push(row(load, quantize, &opened.device, copy)?);
+                let row = row(load, quantize, &opened.device, copy)?;
+                // A long suite says what it has: all comes once more at the end.
+                eprintln!("{row}");
+                rows.push(row);
             }
         }
         let device = json!({"device": opened.name, "copy_bytes_per_second": copy, "rows": rows});

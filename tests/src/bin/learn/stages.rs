@@ -1,0 +1,288 @@
+//! What is made, trained and asked, in order.
+//!
+//! Scenes are those of task A: 4 by 4 cells, one image token each, six colours, four kinds, questions that name one attribute and
+//! whose answers are all as likely. Four pairs of colour and kind occur in no scene that trains.
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::lab::{Lab, Stage};
+
+/// Sets of held-out scenes: name, options of `trainer scenes make`, and what is said of it.
+pub const SETS: [(&str, &str, &str); 5] = [
+    ("annotated", "--objects 3-6", "3 to 6 shapes, as most annotated scenes"),
+    ("rewarded", "--objects 8-10", "8 to 10 shapes, as the rewarded scenes"),
+    ("more", "--objects 11-13", "11 to 13 shapes"),
+    ("pairs", "--objects 8-10 --show-held-out", "8 to 10 shapes, every answer depends on an unseen pair"),
+    ("clutter", "--objects 8-10 --clutter 20", "8 to 10 shapes over clutter of 20"),
+];
+
+/// The set that the verdict is about.
+pub const HEADLINE: &str = "rewarded";
+
+/// Scenes of a held-out set, and those of which several answers are drawn.
+const HELD_OUT: u64 = 2000;
+const SAMPLED: u64 = 500;
+/// Answers drawn to a scene.
+pub const SAMPLES: u64 = 8;
+
+const LOOK: &str = "--task A --size 112 --square --cell 28 --shapes 4 --relations 0 \
+                    --hold-out red-star,blue-circle,green-triangle,yellow-square";
+const ANNOTATED: u64 = 4000;
+const PARENT_STEPS: u64 = 3000;
+/// Updates of reinforcement learning.
+pub const STEPS: u64 = 150;
+
+/// Variants of the first seed's run: name, changed values, and what is said of it.
+pub const VARIANTS: [(&str, &[&str], &str); 5] = [
+    ("rule", &["reward.accuracy=1.0", "reward.format=0.0"], "accuracy alone, without the format"),
+    ("std", &["train.advantage=\"grpo\""], "advantages divided by their deviation"),
+    (
+        "dapo",
+        &["train.advantage=\"grpo\"", "loss.average=\"token\"", "filter.rounds=3"],
+        "DAPO: divided, averaged by token, filled up with prompts that teach",
+    ),
+    ("unfiltered", &["filter.rounds=0"], "prompts as they come"),
+    ("kl", &["loss.kl_weight=0.01"], "a divergence from the parent that costs 0.01"),
+];
+
+const SFT: &str = "trainer/recipes/sft-scenes-xs-marks.toml";
+const GRPO: &str = "trainer/recipes/scenes-xs.toml";
+
+/// Every stage, those that others wait for first.
+pub fn all(seeds: &[u64], variants: bool) -> Vec<Stage> {
+    let mut stages = vec![
+        rows("base-rows", "--terse --objects 3-6", 48_000, 0, "train"),
+        rows("base-val", "--terse --objects 3-6", 300, 0, "val"),
+        rows("val-annotated", "--asked 1,0,0 --objects 3-6", 300, 0, "val"),
+        rows("val-rewarded", "--asked 1,0,0 --objects 8-10", 300, 0, "val"),
+    ];
+    for (set, options, _) in SETS {
+        stages.push(rows(&format!("test-{set}"), &format!("--asked 1,0,0 {options}"), HELD_OUT, 0, "test"));
+    }
+    stages.push(stage("start", &["base-rows"], |lab| {
+        let tokenizer = lab.path("rows/base-rows/rows.jsonl").display().to_string();
+        let out = lab.path("checkpoints/start").display().to_string();
+        lab.trainer("start", &words("init --preset XS --tokenizer-from {} --out {}", &[&tokenizer, &out]))
+    }));
+    stages.push(trained("base", &["start", "base-rows", "base-val"], |lab| {
+        let recipe = "trainer/recipes/sft-scenes-xs.toml";
+        lab.train(
+            "base",
+            "sft",
+            recipe,
+            3000,
+            &[
+                checkpoint(lab, "start"),
+                data(lab, "base-rows"),
+                validation(lab, "base-val"),
+                "validation.answers=60".into(),
+                "validation.max_new_tokens=150".into(),
+            ],
+        )
+    }));
+    for &seed in seeds {
+        stages.extend(of_seed(seed));
+    }
+    if variants {
+        for (variant, set, _) in VARIANTS {
+            let name = format!("grpo-1-{variant}");
+            stages.push(trained(&name, &["parent-1", "fresh-1", "val-rewarded"], {
+                let name = name.clone();
+                move |lab| rewarded(lab, &name, 1, set)
+            }));
+            stages.push(asked(&name, HEADLINE, false));
+        }
+    }
+    stages
+}
+
+/// Parent, reinforcement learning and control from one draw of annotated scenes.
+fn of_seed(seed: u64) -> Vec<Stage> {
+    let [annotated, fresh, parent, grpo, control] =
+        ["annotated", "fresh", "parent", "grpo", "control"].map(|name| format!("{name}-{seed}"));
+    let sparse = "--asked 1,0,0 --objects 3-6 --crowded 1 --crowd 7-10";
+    let mut stages = vec![
+        rows(&annotated, sparse, ANNOTATED, 10 + seed, "train"),
+        rows(&fresh, "--asked 1,0,0 --objects 8-10", 24 * STEPS * 2, 20 + seed, "train"),
+    ];
+    stages.push(trained(&parent, &["base", &annotated, "val-annotated"], {
+        let (name, annotated) = (parent.clone(), annotated.clone());
+        move |lab: &Lab| supervised(lab, &name, "base", &annotated, "val-annotated", PARENT_STEPS, seed, &[])
+    }));
+    stages.push(trained(&grpo, &[&parent, &fresh, "val-rewarded"], {
+        let name = grpo.clone();
+        move |lab| rewarded(lab, &name, seed, &[])
+    }));
+    stages.push(trained(&control, &[&parent, &grpo, &annotated, "val-rewarded"], {
+        let (name, parent, grpo, annotated) =
+            (control.clone(), parent.clone(), grpo.clone(), annotated.clone());
+        move |lab: &Lab| {
+            let step = work(lab, &parent)? / PARENT_STEPS as f64;
+            let steps = (work(lab, &grpo)? / step).ceil() as u64;
+            let rates = ["vision", "merger", "embeddings", "language"].map(|group| {
+                format!("groups.{group}.learning_rate={}", if group == "vision" { "1.2e-4" } else { "3e-4" })
+            });
+            supervised(lab, &name, &parent, &annotated, "val-rewarded", steps, seed, &rates)
+        }
+    }));
+    for model in [&parent, &grpo, &control] {
+        for (set, ..) in SETS {
+            stages.push(asked(model, set, set == HEADLINE));
+        }
+    }
+    stages
+}
+
+#[allow(clippy::too_many_arguments)]
+fn supervised(
+    lab: &Lab,
+    name: &str,
+    from: &str,
+    annotated: &str,
+    held_out: &str,
+    steps: u64,
+    seed: u64,
+    more: &[String],
+) -> Result<()> {
+    let mut set = vec![
+        checkpoint(lab, from),
+        data(lab, annotated),
+        validation(lab, held_out),
+        format!("seed={seed}"),
+        "validation.answers=300".into(),
+        "validation.max_new_tokens=180".into(),
+        format!("validation.every={}", steps.div_ceil(10)),
+        format!("save.every={}", steps.div_ceil(10)),
+    ];
+    set.extend_from_slice(more);
+    lab.train(name, "sft", SFT, steps, &set)
+}
+
+fn rewarded(lab: &Lab, name: &str, seed: u64, more: &[&str]) -> Result<()> {
+    let mut set = vec![
+        checkpoint(lab, &format!("parent-{seed}")),
+        data(lab, &format!("fresh-{seed}")),
+        validation(lab, "val-rewarded"),
+        format!("seed={seed}"),
+        "rollout.max_new_tokens=180".into(),
+        "train.prompts=24".into(),
+        "train.mini_batch=24".into(),
+        "filter.rounds=1".into(),
+        "validation.answers=300".into(),
+        "validation.max_new_tokens=180".into(),
+        "validation.every=10".into(),
+        "save.every=10".into(),
+    ];
+    let groups = ["merger", "embeddings", "language"];
+    set.extend(groups.map(|group| format!("groups.{group}.learning_rate=1.5e-4")));
+    set.extend(more.iter().map(|&value| value.into()));
+    lab.train(name, "grpo", GRPO, STEPS, &set)
+}
+
+/// Floating-point operations of a run, by its own counts: twice the parameters a token going forward, six times where it is
+/// trained on. A step of reinforcement learning goes forward over what it samples.
+pub fn work(lab: &Lab, run: &str) -> Result<f64> {
+    let [tower, language] = parameters(lab, run)?;
+    let mut sum = 0.0;
+    for line in lab.lines(&format!("runs/{run}/metrics.jsonl"))? {
+        let count = |path: &str| line.pointer(path).and_then(Value::as_f64).unwrap_or(0.0);
+        let sampling = count("/sampling/prefills");
+        sum += if sampling > 0.0 {
+            let prompt = count("/sampling/prompt_tokens") / sampling;
+            let sampled = count("/sampling/prompt_tokens") + count("/sampling/tokens");
+            let trained = count("/tokens") + prompt * count("/trained");
+            2.0 * (tower * PATCHES * count("/sampling/pictures") + language * (sampled + 3.0 * trained))
+        } else {
+            6.0 * (tower * PATCHES * count("/pictures") + language * count("/tokens"))
+        };
+    }
+    Ok(sum)
+}
+
+/// Patches of a picture of 112 by 112 pixels.
+const PATCHES: f64 = 64.0;
+
+/// Parameters of the vision tower with its merger, and of the language model.
+fn parameters(lab: &Lab, run: &str) -> Result<[f64; 2]> {
+    let path = lab.path(&format!("checkpoints/{run}/model-00001-of-00001.safetensors"));
+    let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
+    let tensors =
+        safetensors::SafeTensors::deserialize(&bytes).with_context(|| path.display().to_string())?;
+    let mut counts = [0.0; 2];
+    for (name, tensor) in tensors.iter() {
+        let all: usize = tensor.shape().iter().product();
+        counts[usize::from(!name.starts_with("visual."))] += all as f64;
+    }
+    Ok(counts)
+}
+
+/// A training stage whose weights are exported as a checkpoint.
+fn trained(name: &str, after: &[&str], train: impl Fn(&Lab) -> Result<()> + Send + Sync + 'static) -> Stage {
+    let own = name.to_owned();
+    stage(name, after, move |lab| {
+        train(lab)?;
+        // The last checkpoint, not the best on the validation set: no run is helped by what it is measured with.
+        let [run, out] = ["runs", "checkpoints"].map(|folder| lab.path(&format!("{folder}/{own}")));
+        if out.exists() {
+            std::fs::remove_dir_all(&out)?;
+        }
+        let [run, out] = [run, out].map(|path| path.display().to_string());
+        lab.trainer(&own, &words("export {} --which last --dtype f32 --out {}", &[&run, &out]))
+    })
+}
+
+/// A model's answers to a held-out set; with several drawn to each of the first scenes.
+fn asked(model: &str, set: &str, sampled: bool) -> Stage {
+    let (name, model, set) = (format!("{model}-on-{set}"), model.to_owned(), set.to_owned());
+    let after = [model.clone(), format!("test-{set}")];
+    let own = name.clone();
+    stage(&name, &after.each_ref().map(String::as_str), move |lab| {
+        let checkpoint = lab.path(&format!("checkpoints/{model}")).display().to_string();
+        let rows = lab.path(&format!("rows/test-{set}/rows.jsonl")).display().to_string();
+        let eval = "eval --checkpoint {} --data {} --max-new-tokens 250 --batch 32 --device cpu --out {}";
+        let out = |name: &str| lab.path(&format!("answers/{name}.jsonl")).display().to_string();
+        if sampled {
+            let mut draws = words(eval, &[&checkpoint, &rows, &out(&format!("{own}-sampled"))]);
+            draws.extend(words(&format!("--limit {SAMPLED} --samples {SAMPLES}"), &[]));
+            lab.trainer(&own, &draws)?;
+        }
+        lab.trainer(&own, &words(eval, &[&checkpoint, &rows, &out(&own)]))
+    })
+}
+
+fn rows(name: &str, options: &str, n: u64, seed: u64, split: &str) -> Stage {
+    let (own, options, split) = (name.to_owned(), options.to_owned(), split.to_owned());
+    stage(name, &[], move |lab| {
+        let out = lab.path(&format!("rows/{own}")).display().to_string();
+        let made = format!("scenes make {LOOK} {options} --n {n} --seed {seed} --split {split} --out {{}}");
+        lab.trainer(&own, &words(&made, &[&out]))
+    })
+}
+
+fn stage(name: &str, after: &[&str], run: impl Fn(&Lab) -> Result<()> + Send + Sync + 'static) -> Stage {
+    let after = after.iter().map(|&name| name.to_owned()).collect();
+    Stage { name: name.to_owned(), after, run: Box::new(run) }
+}
+
+/// The words of a command line; each `{}` is the next value, which may hold spaces.
+fn words(line: &str, values: &[&str]) -> Vec<String> {
+    let mut values = values.iter();
+    let word = |word: &str| match word {
+        "{}" => (*values.next().expect("as many values as places")).to_owned(),
+        word => word.to_owned(),
+    };
+    line.split_whitespace().map(word).collect()
+}
+
+fn checkpoint(lab: &Lab, name: &str) -> String {
+    format!("checkpoint={}", lab.path(&format!("checkpoints/{name}")).display())
+}
+
+fn data(lab: &Lab, name: &str) -> String {
+    format!("data.rows={}", lab.path(&format!("rows/{name}/rows.jsonl")).display())
+}
+
+fn validation(lab: &Lab, name: &str) -> String {
+    format!("validation.rows={}", lab.path(&format!("rows/{name}/rows.jsonl")).display())
+}
