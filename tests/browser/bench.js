@@ -72,7 +72,7 @@ async function measure(device, webgpu) {
 
 /**
  * The page as a visitor meets it: bytes that come over the wire until the first answer is judged, as they are and gzipped, and the
- * seconds until then, from a cold start and by steps. Best of three scenes for what an answer takes once all is there.
+ * seconds until then, from a cold start; then what an answer takes once all is there.
  */
 async function visitor(webgpu) {
   const server = await serve();
@@ -88,24 +88,22 @@ async function visitor(webgpu) {
     const judged = (count) => page.locator(".score").getByText(new RegExp(`of ${count} right`)).waitFor({ timeout: 300_000 });
     await judged(1);
     const first = seconds();
-    const paths = [...new Set(server.requests)];
-    const files = await Promise.all(paths.map((path) => readFile(join(SITE, path.replace("/a/sub path/", "") || "index.html"))));
-    const later = [];
-    for (let i = 0; i < 3; i++) {
-      await page.getByRole("button", { name: "Shuffle" }).click();
-      const before = performance.now();
-      await ask.click();
-      await judged(i + 2);
-      later.push((performance.now() - before) / 1000);
-    }
+    // A checkpoint is asked for files that it may lack.
+    const read = (path) => readFile(join(SITE, path.replace("/a/sub path/", "") || "index.html")).catch(() => undefined);
+    const files = (await Promise.all([...new Set(server.requests)].map(read))).filter(Boolean);
+    await page.getByRole("button", { name: "Shuffle" }).click();
+    const before = performance.now();
+    await ask.click();
+    await judged(2);
+    const next = (performance.now() - before) / 1000;
     return {
       device: await page.locator(".scenes .badge").first().textContent(),
-      files: paths.length,
+      files: files.length,
       bytes: files.reduce((sum, file) => sum + file.length, 0),
       gzipped: files.reduce((sum, file) => sum + gzipSync(file, { level: 9 }).length, 0),
       ready_seconds: ready,
       first_answer_seconds: first,
-      next_answer_seconds: Math.min(...later),
+      next_answer_seconds: next,
       cost: (await page.locator(".final .cost").first().textContent()).trim(),
     };
   } finally {
@@ -250,7 +248,9 @@ async function decode() {
         const { page } = await open(browser, `${server.site}blank.html`);
         const copy = await page.evaluate(copyIn, device);
         for (const shape of shapes) {
-          const figures = await page.evaluate(decodeIn, { pack: `${server.made}${shape}/`, device, tokens: TOKENS });
+          // A software adapter takes seconds a token.
+          const tokens = webgpu ? TOKENS / 4 : TOKENS;
+          const figures = await page.evaluate(decodeIn, { pack: `${server.made}${shape}/`, device, tokens });
           const pack = JSON.parse(await readFile(join(folder, shape, "pack.json"), "utf8"));
           const bytes = bytesPerToken(pack, figures.context);
           const share = (bytes * figures.decode_tokens_per_second) / copy;

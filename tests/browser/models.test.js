@@ -44,7 +44,7 @@ after(async () => {
 /** Runs scenes on the page; what it saves. */
 async function run(page, label, scenes) {
   if (models.length > 1) await page.getByRole("radio", { name: label, exact: true }).check({ force: true });
-  await page.getByRole("button", { name: "Ask", exact: true }).and(page.locator(":enabled")).waitFor({ timeout: 120_000 });
+  await page.getByRole("button", { name: "Ask", exact: true }).and(page.locator(":enabled")).waitFor({ timeout: 300_000 });
   await page.getByLabel("Scenes", { exact: true }).fill(String(scenes));
   await page.getByLabel("Seed", { exact: true }).fill(String(SEED));
   const plan = page.getByRole("combobox", { name: "Shapes", exact: true });

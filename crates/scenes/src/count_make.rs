@@ -76,60 +76,62 @@ fn asked_first(
     draws: &mut Draws,
 ) -> Option<(Vec<Object>, CountQuestion)> {
     let cells = cells(settings, columns, rows, draws);
-    let pairs = |all: &[Pair]| -> Vec<Look> {
-        all.iter().flat_map(|&pair| Size::ALL.iter().map(move |&size| (pair, size))).collect()
-    };
-    let (colors, shapes) = (&Color::ALL[..settings.colors.into()], &Shape::ALL[..settings.shapes.into()]);
-    let every = colors.iter().flat_map(|&color| shapes.iter().map(move |&shape| Pair { color, shape }));
-    let every: Vec<Pair> = every.filter(|pair| !settings.held_out.contains(pair)).collect();
-    let mut looks = pairs(&every);
-    let like_from = if settings.show_held_out { pairs(&settings.held_out) } else { looks.clone() };
-    if settings.show_held_out {
-        looks.extend(&like_from);
-    }
-    let like = (!like_from.is_empty()).then(|| *draws.pick(&like_from))?;
+    let (looks, likes) = looks(settings);
+    let like = (!likes.is_empty()).then(|| *draws.pick(&likes))?;
+    let (filter, named) = filter_like(like, weights, draws);
+    let (counted, others): (Vec<Look>, Vec<Look>) =
+        looks.into_iter().partition(|look| shared(&filter, look) == named);
+    let near: Vec<Look> = others.iter().copied().filter(|look| shared(&filter, look) > 0).collect();
 
+    let answer: u8 = draws.between(settings.show_held_out.into(), cells.len() as u8);
+    let mut objects = Vec::new();
+    for (i, &cell) in cells.iter().enumerate() {
+        let from = match i < answer.into() {
+            true if i == 0 && settings.show_held_out => &vec![like],
+            true => &counted,
+            false if !near.is_empty() && draws.percent(50) => &near,
+            false => &others,
+        };
+        let look = (!from.is_empty()).then(|| *draws.pick(from))?;
+        objects.push(object(cell, look, draws));
+    }
+    let wording = draws.between(0, settings.wordings - 1);
+    Some((objects, CountQuestion { filter, relation: None, wording }))
+}
+
+/// What objects may look like, and of these what a question may be about: held-out pairs are in neither, or all questions are about
+/// one.
+fn looks(settings: &Settings) -> (Vec<Look>, Vec<Look>) {
+    let sized = |pair: Pair| Size::ALL.iter().map(move |&size| (pair, size));
+    let (colors, shapes) = (&Color::ALL[..settings.colors.into()], &Shape::ALL[..settings.shapes.into()]);
+    let pairs = colors.iter().flat_map(|&color| shapes.iter().map(move |&shape| Pair { color, shape }));
+    let seen: Vec<Look> = pairs.filter(|pair| !settings.held_out.contains(pair)).flat_map(sized).collect();
+    if !settings.show_held_out {
+        return (seen.clone(), seen);
+    }
+    let held_out: Vec<Look> = settings.held_out.iter().copied().flat_map(sized).collect();
+    ([seen, held_out.clone()].concat(), held_out)
+}
+
+/// A filter that a look passes, and how many attributes it names.
+fn filter_like((Pair { color, shape }, size): Look, weights: [u8; 3], draws: &mut Draws) -> (Filter, usize) {
     let [one, two, three] = weights.map(u32::from);
     let drawn = draws.below(one + two + three);
     let named = 1 + usize::from(drawn >= one) + usize::from(drawn >= one + two);
     let asked = draws.some(&[0, 1, 2], named);
     let filter = Filter {
-        color: asked.contains(&0).then_some(like.0.color),
-        shape: asked.contains(&1).then_some(like.0.shape),
-        size: asked.contains(&2).then_some(like.1),
+        color: asked.contains(&0).then_some(color),
+        shape: asked.contains(&1).then_some(shape),
+        size: asked.contains(&2).then_some(size),
     };
-    let shared = |&(Pair { color, shape }, size): &Look| {
-        let same = [
-            filter.color.map(|c| c == color),
-            filter.shape.map(|s| s == shape),
-            filter.size.map(|s| s == size),
-        ];
-        same.into_iter().flatten().filter(|&same| same).count()
-    };
-    let (counted, others): (Vec<Look>, Vec<Look>) = looks.into_iter().partition(|look| shared(look) == named);
-    let near: Vec<Look> = others.iter().copied().filter(|look| shared(look) > 0).collect();
+    (filter, named)
+}
 
-    let answer: u8 = draws.between(settings.show_held_out.into(), cells.len() as u8);
-    let look = |i: usize, draws: &mut Draws| -> Option<Look> {
-        if i == 0 && settings.show_held_out {
-            return Some(like);
-        }
-        let from = match i < answer.into() {
-            true => &counted,
-            false if !near.is_empty() && draws.percent(50) => &near,
-            false => &others,
-        };
-        (!from.is_empty()).then(|| *draws.pick(from))
-    };
-    let mut objects = Vec::new();
-    for (i, &cell) in cells.iter().enumerate() {
-        let look = look(i, draws)?;
-        objects.push(object(cell, look, draws));
-    }
-    Some((
-        objects,
-        CountQuestion { filter, relation: None, wording: draws.between(0, settings.wordings - 1) },
-    ))
+/// How many of the attributes that a filter names a look has.
+fn shared(filter: &Filter, &(Pair { color, shape }, size): &Look) -> usize {
+    let same =
+        [filter.color.map(|c| c == color), filter.shape.map(|s| s == shape), filter.size.map(|s| s == size)];
+    same.into_iter().flatten().filter(|&same| same).count()
 }
 
 /// The cells of a scene's objects, in random order.
