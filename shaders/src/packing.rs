@@ -52,7 +52,7 @@ impl Packing {
             Self::Q4 => blocks(words, scales, 4, out, |words, scale, block| {
                 for (&word, eight) in words.iter().zip(block.as_chunks_mut::<8>().0) {
                     for (value, n) in eight.iter_mut().zip(nibbles(word)) {
-                        *value = f32::from(n - 8) * scale;
+                        *value = f32::from(n.wrapping_sub(8)) * scale;
                     }
                 }
             }),

@@ -74,29 +74,46 @@ fn unpacked(weight: &PackedMatrix, range: Range<usize>, device: &Device) -> Tens
 /// `[N, R]`: every row of the weight by every row of x.
 fn dot_rows(x: &[f32], rows: usize, width: usize, weight: &PackedMatrix) -> Vec<f32> {
     let mut out = vec![0.0; weight.rows() * rows];
-    let x = whole_blocks(x, width);
+    let x = &*whole_blocks(x, width);
     in_parallel(&mut out, rows, weight.rows() * width * rows, |first, out| {
-        // Compiled for several widths of vectors, of which the processor's own is taken.
-        pulp::Arch::new().dispatch(|| {
-            let mut unpacked = vec![0.0; width.next_multiple_of(BLOCK)];
-            for (n, out) in out.chunks_exact_mut(rows).enumerate() {
-                let (words, scales) = row_of(weight, first + n);
-                match weight.packing() {
-                    Packing::Q4 if rows == 1 => dot_blocks::<4, 1>(words, scales, &x, out, q4),
-                    Packing::Q4 => dot_blocks::<4, FEW>(words, scales, &x, out, q4),
-                    Packing::Q8 if rows == 1 => dot_blocks::<8, 1>(words, scales, &x, out, q8),
-                    Packing::Q8 => dot_blocks::<8, FEW>(words, scales, &x, out, q8),
-                    Packing::F16 => {
-                        Packing::F16.unpack(words, scales, &mut unpacked[..width]);
-                        for (out, x) in out.iter_mut().zip(x.chunks_exact(unpacked.len())) {
-                            *out = dot(x, &unpacked);
-                        }
+        pulp::Arch::new().dispatch(Dots { x, rows, weight, first, out });
+    });
+    out
+}
+
+/// Rows of the weight from `first` by every row of x. Compiled for several widths of vectors, of which the processor's own is
+/// taken: all of it must be inlined for that.
+struct Dots<'a> {
+    x: &'a [f32],
+    rows: usize,
+    weight: &'a PackedMatrix,
+    first: usize,
+    out: &'a mut [f32],
+}
+
+impl pulp::NullaryFnOnce for Dots<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Dots { x, rows, weight, first, out } = self;
+        let mut unpacked = vec![0.0; weight.width().next_multiple_of(BLOCK)];
+        for (n, out) in out.chunks_exact_mut(rows).enumerate() {
+            let (words, scales) = row_of(weight, first + n);
+            match weight.packing() {
+                Packing::Q4 if rows == 1 => dot_blocks::<4, 1>(words, scales, x, out, q4),
+                Packing::Q4 => dot_blocks::<4, FEW>(words, scales, x, out, q4),
+                Packing::Q8 if rows == 1 => dot_blocks::<8, 1>(words, scales, x, out, q8),
+                Packing::Q8 => dot_blocks::<8, FEW>(words, scales, x, out, q8),
+                Packing::F16 => {
+                    Packing::F16.unpack(words, scales, &mut unpacked[..weight.width()]);
+                    for (out, x) in out.iter_mut().zip(x.chunks_exact(unpacked.len())) {
+                        *out = dot(x, &unpacked);
                     }
                 }
             }
-        });
-    });
-    out
+        }
+    }
 }
 
 /// Rows with zeros after each up to a whole block, as in the weight.
@@ -142,7 +159,7 @@ fn dot_blocks<const WORDS: usize, const ROWS: usize>(
 fn q4(words: &[u32; 4]) -> [f32; BLOCK] {
     let mut out = [0.0; BLOCK];
     for (&word, out) in words.iter().zip(out.as_chunks_mut::<8>().0) {
-        *out = nibbles(word).map(|n| f32::from(n - 8));
+        *out = nibbles(word).map(|n| f32::from(n.wrapping_sub(8)));
     }
     out
 }
@@ -157,6 +174,7 @@ fn q8(words: &[u32; 8]) -> [f32; BLOCK] {
 }
 
 /// In sixteen running sums, which a compiler keeps in vector registers.
+#[inline(always)]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let (a, a_rest) = a.as_chunks::<16>();
     let (b, b_rest) = b.as_chunks::<16>();
