@@ -16,6 +16,9 @@ pub struct Lab {
     trainer: PathBuf,
 }
 
+/// How the trainer ends after Ctrl-C.
+const INTERRUPTED: i32 = 130;
+
 /// What a stage does.
 type Run = dyn Fn(&Lab) -> Result<()> + Send + Sync;
 
@@ -126,6 +129,9 @@ impl Lab {
         let mut command = Command::new(&self.trainer);
         command.args(arguments).env("RAYON_NUM_THREADS", "1").stdout(file.try_clone()?).stderr(file);
         let status = command.status().with_context(|| self.trainer.display().to_string())?;
+        if status.code() == Some(INTERRUPTED) {
+            bail!("stopped by Ctrl-C and saved; the same command goes on");
+        }
         if !status.success() {
             bail!("trainer {} ended with {status}; see {}", arguments.join(" "), log.display());
         }

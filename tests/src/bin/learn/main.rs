@@ -9,6 +9,7 @@ mod picture;
 mod stages;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
@@ -43,8 +44,17 @@ variant on one core. Ctrl-C stops every run after its step; the same command goe
 DIR gets rows/, runs/ (a run folder each, with report.html), checkpoints/, answers/,
 logs/, and at the end figures.json, figures.md and curves.svg.";
 
-fn main() -> Result<()> {
-    let args = Args::parse();
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
     let lab = Lab::open(&args.out)?;
     let seeds: Vec<u64> = (1..=args.seeds.max(1)).collect();
     if !args.figures {
