@@ -1,6 +1,6 @@
 //! A scene that a person changes. Whatever is done to it, its shapes stay within the grid, one a cell.
 
-use wethink_scenes::{Color, Content, Count, CountQuestion, Filter, Object, Scene, SceneError, Shape, Size};
+use wethink_scenes::{Color, Content, Count, CountQuestion, Object, Scene, SceneError, Shape, Size};
 
 use super::catalog::Bundled;
 
@@ -159,8 +159,7 @@ impl Board {
         if question.relation.is_some() && scenes.relations == 0 {
             all.push("a question about a side".into());
         }
-        let Filter { color, shape, size } = question.filter;
-        match usize::from(color.is_some()) + usize::from(shape.is_some()) + usize::from(size.is_some()) {
+        match question.filter.named() {
             0 => all.push("a question about all shapes".into()),
             named if scenes.asked.is_some_and(|weights| weights[named - 1] == 0) => {
                 all.push(format!(
@@ -185,7 +184,7 @@ pub fn described(object: &Object) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wethink_scenes::{Relation, Settings, Side, Split, Task};
+    use wethink_scenes::{Filter, Relation, Settings, Side, Split, Task};
 
     fn settings() -> Settings {
         Settings {

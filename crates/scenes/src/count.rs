@@ -162,6 +162,14 @@ impl Filter {
             && self.size.is_none_or(|size| size == object.size)
     }
 
+    /// How many attributes are named.
+    pub fn named(&self) -> usize {
+        [self.color.is_some(), self.shape.is_some(), self.size.is_some()]
+            .into_iter()
+            .filter(|&named| named)
+            .count()
+    }
+
     fn phrase(&self, plural: bool) -> String {
         let adjectives = [self.size.map(Size::word), self.color.map(Color::word)];
         let noun = self.shape.map_or("object", Shape::word);

@@ -78,9 +78,9 @@ fn asked_first(
     let cells = cells(settings, columns, rows, draws);
     let (looks, likes) = looks(settings);
     let like = (!likes.is_empty()).then(|| *draws.pick(&likes))?;
-    let (filter, named) = filter_like(like, weights, draws);
+    let filter = filter_like(like, weights, draws);
     let (counted, others): (Vec<Look>, Vec<Look>) =
-        looks.into_iter().partition(|look| shared(&filter, look) == named);
+        looks.into_iter().partition(|look| shared(&filter, look) == filter.named());
     let near: Vec<Look> = others.iter().copied().filter(|look| shared(&filter, look) > 0).collect();
 
     let answer: u8 = draws.between(settings.show_held_out.into(), cells.len() as u8);
@@ -113,18 +113,17 @@ fn looks(settings: &Settings) -> (Vec<Look>, Vec<Look>) {
     ([seen, held_out.clone()].concat(), held_out)
 }
 
-/// A filter that a look passes, and how many attributes it names.
-fn filter_like((Pair { color, shape }, size): Look, weights: [u8; 3], draws: &mut Draws) -> (Filter, usize) {
+/// A filter that a look passes.
+fn filter_like((Pair { color, shape }, size): Look, weights: [u8; 3], draws: &mut Draws) -> Filter {
     let [one, two, three] = weights.map(u32::from);
     let drawn = draws.below(one + two + three);
     let named = 1 + usize::from(drawn >= one) + usize::from(drawn >= one + two);
     let asked = draws.some(&[0, 1, 2], named);
-    let filter = Filter {
+    Filter {
         color: asked.contains(&0).then_some(color),
         shape: asked.contains(&1).then_some(shape),
         size: asked.contains(&2).then_some(size),
-    };
-    (filter, named)
+    }
 }
 
 /// How many of the attributes that a filter names a look has.

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Condvar, Mutex};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
 /// The folder of the experiment.
@@ -16,8 +17,9 @@ pub struct Lab {
     trainer: PathBuf,
 }
 
-/// How the trainer ends after Ctrl-C.
+/// How the trainer ends after Ctrl-C: by its own decision where it saves, by the signal where there is nothing to save.
 const INTERRUPTED: i32 = 130;
+const SIGINT: i32 = 2;
 
 /// What a stage does.
 type Run = dyn Fn(&Lab) -> Result<()> + Send + Sync;
@@ -58,7 +60,7 @@ impl Lab {
         self.out.join(name)
     }
 
-    /// Does what is not done yet, so many stages at a time.
+    /// Does what is not done yet, so many stages at a time. Ctrl-C reaches the runs, and is waited out here.
     pub fn run(&self, stages: &[Stage], jobs: usize) -> Result<()> {
         let done = |stage: &&Stage| self.is_done(&stage.name);
         let done: BTreeSet<String> = stages.iter().filter(done).map(|stage| stage.name.clone()).collect();
@@ -85,6 +87,12 @@ impl Lab {
                 return;
             }
             let Some(stage) = stages.iter().filter(open).find(ready) else {
+                if held.under_way.is_empty() {
+                    let names: Vec<&str> = stages.iter().filter(open).map(|stage| &*stage.name).collect();
+                    held.failed = Some(anyhow!("{}: waiting for stages that nobody does", names.join(", ")));
+                    changed.notify_all();
+                    return;
+                }
                 held = changed.wait(held).expect("no thread has panicked");
                 continue;
             };
@@ -129,8 +137,8 @@ impl Lab {
         let mut command = Command::new(&self.trainer);
         command.args(arguments).env("RAYON_NUM_THREADS", "1").stdout(file.try_clone()?).stderr(file);
         let status = command.status().with_context(|| self.trainer.display().to_string())?;
-        if status.code() == Some(INTERRUPTED) {
-            bail!("stopped by Ctrl-C and saved; the same command goes on");
+        if status.code() == Some(INTERRUPTED) || status.signal() == Some(SIGINT) {
+            bail!("stopped by Ctrl-C; the same command goes on");
         }
         if !status.success() {
             bail!("trainer {} ended with {status}; see {}", arguments.join(" "), log.display());
@@ -225,6 +233,15 @@ mod tests {
         log.lock().expect("no panic").clear();
         lab.run(&stages(&log, ""), 1).expect("all are done");
         assert_eq!(*log.lock().expect("no panic"), ["right", "end"]);
+    }
+
+    #[test]
+    fn a_stage_that_nobody_does_is_no_endless_wait() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = Arc::default();
+        let all = &stages(&log, "")[..3];
+        let error = lab(folder.path()).run(all, 2).expect_err("nobody starts").to_string();
+        assert_eq!(error, "end, left, right: waiting for stages that nobody does");
     }
 
     #[test]

@@ -38,11 +38,12 @@ struct Args {
 }
 
 const AFTER: &str = "\
-About 25 minutes for the model that all start from, an hour a seed and 20 minutes a
-variant on one core. Ctrl-C stops every run after its step; the same command goes on.
+Several hours on two cores, of which the model that all start from takes the
+first 40 minutes. Ctrl-C stops every run after its step; the same command goes
+on.
 
-DIR gets rows/, runs/ (a run folder each, with report.html), checkpoints/, answers/,
-logs/, and at the end figures.json, figures.md and curves.svg.";
+DIR gets rows/, runs/ (a run folder each, with report.html), checkpoints/,
+answers/, logs/, and at the end figures.json, figures.md and curves.svg.";
 
 fn main() -> ExitCode {
     match run(&Args::parse()) {
@@ -58,6 +59,7 @@ fn run(args: &Args) -> Result<()> {
     let lab = Lab::open(&args.out)?;
     let seeds: Vec<u64> = (1..=args.seeds.max(1)).collect();
     if !args.figures {
+        ctrlc::set_handler(|| eprintln!("stopping; runs under way finish their step and are saved"))?;
         let jobs = args.jobs.map_or_else(std::thread::available_parallelism, |jobs| {
             std::num::NonZero::new(jobs).ok_or_else(|| std::io::Error::other("--jobs 0: 1 at least"))
         })?;
