@@ -14,6 +14,11 @@ import torch
 import transformers
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
+try:
+    from transformers.initialization import no_init_weights
+except ImportError:  # before version 5
+    from transformers.modeling_utils import no_init_weights
+
 
 def timed(run, device):
     if device == "cuda":
@@ -27,7 +32,7 @@ def timed(run, device):
 
 def measure(case, device):
     config = Qwen2_5_VLConfig.from_dict(case["config"])
-    with torch.device(device), transformers.modeling_utils.no_init_weights():
+    with torch.device(device), no_init_weights():
         model = Qwen2_5_VLForConditionalGeneration._from_config(config).to(torch.bfloat16).eval()
     with torch.no_grad():
         for weight in model.parameters():

@@ -19,13 +19,38 @@ pub struct Args {
     /// Sizes to train, of XS, S, M, L, 3b and 7b; the first four in full, the others by adapters
     #[arg(long, value_delimiter = ',', default_value = "M,3b,7b")]
     sizes: Vec<String>,
-    /// Build only, and pack what is needed into this archive: there, unpack it and run `./run`
-    #[arg(long, value_name = "FILE.tar.gz")]
+    /// Build only, and pack what is needed into this archive: there, unpack it and run `./run`, or a part of it, or
+    /// `./run decode` (packs on the GPU through wgpu) or `./run learn` (the experiment of docs/scenes.md)
+    #[arg(long, value_name = "FILE.tar.xz")]
     pack: Option<PathBuf>,
+    /// Pack the programs alone: for a machine with this repository, which WETHINK_REPOSITORY names there
+    #[arg(long, requires = "pack")]
+    programs: bool,
     /// Where the benchmark's JSON goes
     #[arg(long, value_name = "FILE.json", default_value = "device.json", conflicts_with = "pack")]
     out: PathBuf,
 }
+
+/// What is run on the other machine: every part writes its figures beside it.
+const RUN: &str = r#"#!/bin/sh
+# Parts: answers (the known answers), train (beside transformers), decode (packs, beside transformers), learn (docs/scenes.md;
+# needs the repository's recipes).
+# Without any: answers and train. WETHINK_PYTHON names a Python with the packages of interop/train/requirements.txt.
+set -e
+here=$(cd "$(dirname "$0")" && pwd)
+files=${WETHINK_REPOSITORY:+$WETHINK_REPOSITORY/tests}
+export WETHINK_FIXTURES="${WETHINK_FIXTURES:-${files:-$here}/fixtures}" WETHINK_INTEROP="${files:-$here}/interop"
+[ $# -gt 0 ] || set -- answers train
+for part; do
+    case $part in
+    answers) "$here/tests" GOLDEN ;;
+    train) "$here/bench" device DEVICE SIZES > "$here/device.json" && cat "$here/device.json" ;;
+    decode) "$here/bench" decode wgpu > "$here/decode.json" && cat "$here/decode.json" ;;
+    learn) (cd "${WETHINK_REPOSITORY:?names no repository}" && "$here/learn" --device DEVICE --out "$here/learned") ;;
+    *) echo "$part: answers, train, decode or learn" >&2; exit 2 ;;
+    esac
+done
+"#;
 
 /// Builds, then runs or packs.
 pub fn device(args: &Args) -> Result<()> {
@@ -87,34 +112,30 @@ fn built(features: &[&str]) -> Result<PathBuf> {
     text.lines().filter_map(executable).next_back().context("cargo names no test binary of wethink-tests")
 }
 
-/// An archive with the binaries, stripped, the known answers, the scripts for Python, and `run`.
+/// An archive with the binaries, stripped, and `run`; with the known answers and the scripts for Python.
 fn pack(args: &Args, tests: &Path, archive: &Path) -> Result<()> {
     let folder = archive.with_extension("part");
     fs::create_dir_all(&folder)?;
-    for (binary, name) in [
-        (tests.to_owned(), "tests"),
-        (tests.with_file_name("../bench"), "bench"),
-        (tests.with_file_name("../trainer"), "trainer"),
-    ] {
+    let mut packed = vec!["run"];
+    for name in ["tests", "bench", "learn", "trainer"] {
+        let binary = if name == "tests" { tests.to_owned() } else { tests.with_file_name("..").join(name) };
         let to = folder.join(name);
         fs::copy(&binary, &to).with_context(|| binary.display().to_string())?;
         steps::command(Command::new("strip").arg(std::path::absolute(&to)?))?;
+        packed.push(name);
     }
-    let run = format!(
-        "#!/bin/sh\n# Known answers, then training beside transformers; the figures go to device.json.\n\
-         # Needs WETHINK_PYTHON: a Python with the packages of interop/train/requirements.txt.\n\
-         set -e\ncd \"$(dirname \"$0\")\"\nexport WETHINK_FIXTURES=\"$PWD/fixtures\" WETHINK_INTEROP=\"$PWD/interop\"\n\
-         ./tests {}\n./bench device {} {} > device.json\ncat device.json\n",
-        golden(&args.device).join(" "),
-        args.device,
-        args.sizes.join(",")
-    );
+    let run = RUN
+        .replace("GOLDEN", &golden(&args.device).join(" "))
+        .replace("DEVICE", &args.device)
+        .replace("SIZES", &args.sizes.join(","));
     fs::write(folder.join("run"), run)?;
     steps::command(Command::new("chmod").arg("+x").arg(std::path::absolute(folder.join("run"))?))?;
     let mut tar = Command::new("tar");
-    tar.arg("-czf").arg(std::path::absolute(archive)?);
-    tar.arg("-C").arg(std::path::absolute(&folder)?).args(["tests", "bench", "trainer", "run"]);
-    tar.arg("-C").arg(root().join("tests")).args(["fixtures", "interop"]);
+    tar.env("XZ_DEFAULTS", "-T0").arg("-cJf").arg(std::path::absolute(archive)?);
+    tar.arg("-C").arg(std::path::absolute(&folder)?).args(packed);
+    if !args.programs {
+        tar.arg("-C").arg(root().join("tests")).args(["fixtures", "interop"]);
+    }
     steps::command(&mut tar)?;
     fs::remove_dir_all(&folder)?;
     eprintln!("{}: {} MB", archive.display(), fs::metadata(archive)?.len() / 1_000_000);

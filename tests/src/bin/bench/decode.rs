@@ -11,7 +11,6 @@
 
 mod parts;
 
-use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -20,7 +19,7 @@ use burn::tensor::Device;
 use pollster::block_on;
 use serde_json::{Map, Value, json};
 use wethink_model::{Generation, KvCache, Launches, Model, Options, Pack, Prompt, Row, Sampling};
-use wethink_tests::fixtures::Tiny;
+use wethink_tests::fixtures::{Tiny, interop};
 use wethink_tests::noise;
 use wethink_trainer::device::{DeviceArg, open};
 use wethink_trainer::init::Preset;
@@ -45,11 +44,20 @@ impl Load {
     }
 }
 
-/// Suite `decode`, on the CPU and on the WebGPU device.
+/// Suite `decode`, on the CPU and on the WebGPU device, or on the one that the next argument names.
 pub fn decode() -> Result<Value> {
     let mut report = Map::new();
     let mut loads = Vec::new();
-    for (name, argument) in [("cpu", DeviceArg::Cpu), ("wgpu", DeviceArg::Wgpu)] {
+    let devices = [("cpu", DeviceArg::Cpu), ("wgpu", DeviceArg::Wgpu)];
+    let only = std::env::args().nth(2);
+    if let Some(only) = &only
+        && !devices.iter().any(|(name, _)| name == only)
+    {
+        bail!("bench decode {only}: cpu or wgpu");
+    }
+    for (name, argument) in
+        devices.into_iter().filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name))
+    {
         let opened = open(argument, None)?;
         let software = argument == DeviceArg::Cpu || opened.name.to_lowercase().contains("llvmpipe");
         let copy = copy_bandwidth(&opened.device, software, 5)?;
@@ -187,7 +195,7 @@ fn transformers(loads: &[Load]) -> Result<Value> {
             json!({"shape": shape, "config": config, "context": context, "tokens": 2 * tokens})
         })
         .collect();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/bench_decode.py");
+    let script = interop().join("bench_decode.py");
     let output = Command::new(python).arg(script).arg(Value::from(cases).to_string()).output()?;
     if !output.status.success() {
         bail!("bench_decode.py: {}", String::from_utf8_lossy(&output.stderr));

@@ -11,6 +11,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use wethink_processor::WETHINK_SYSTEM_PROMPT;
+use wethink_tests::fixtures::interop;
 use wethink_trainer::folder::Folder;
 use wethink_trainer::train::feed::order;
 use wethink_trainer::train::metrics;
@@ -55,7 +56,7 @@ pub fn grpo() -> Result<Value> {
         "out": path("trl"), "banned": [config.image_token_id, config.video_token_id],
     });
     std::fs::write(path("settings.json"), settings.to_string())?;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/bench_grpo.py");
+    let script = interop().join("bench_grpo.py");
     let mut command = Command::new(python);
     command.arg(script).args([&checkpoint, &path("prompts.jsonl"), &path("settings.json")]);
     let theirs: Value = serde_json::from_slice(&run(&mut command)?).context("bench_grpo.py")?;
