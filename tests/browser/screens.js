@@ -216,8 +216,9 @@ const SCENES = [
     }
   }],
   ["scenes-run", async (page) => {
+    const turn = page.getByRole("option", { name: /^1 to \d+ in turn$/ });
     await page.getByLabel("Scenes", { exact: true }).fill("12");
-    await page.getByRole("combobox", { name: "Shapes", exact: true }).selectOption("each from 1 to 12 in turn");
+    await page.getByRole("combobox", { name: "Shapes", exact: true }).selectOption(await turn.textContent());
     await page.getByRole("button", { name: "Run these scenes" }).click();
     await page.getByRole("status").filter({ hasText: "The run ended after 12 of 12 scenes" }).waitFor({ timeout: 240_000 });
     await page.locator(".all-answers summary").click();

@@ -9,7 +9,7 @@ use wethink_trainer::statistics::{mcnemar, wilson};
 
 use crate::lab::Lab;
 use crate::picture::{self, Curve};
-use crate::stages::{HEADLINE, SAMPLES, SETS, VARIANTS, work};
+use crate::stages::{ENDLESS, HEADLINE, SAMPLES, SETS, VARIANTS, work};
 
 /// Answers of a model to a set, in the order of the rows.
 struct Answers {
@@ -81,6 +81,9 @@ pub fn write(lab: &Lab, seeds: &[u64]) -> Result<()> {
         .map(|(name, set, about)| variant(lab, name, set, about))
         .collect::<Result<_>>()?;
     all.insert("variants of seed 1".into(), variants.into());
+    if SETS.iter().all(|(set, ..)| lab.is_done(&format!("{}-on-{set}", ENDLESS.0))) {
+        all.insert("endless annotation".into(), endless(lab)?);
+    }
     let figures = Value::Object(all);
     let text = tables(&figures);
     let save = |name: &str, text: &str| {
@@ -132,6 +135,14 @@ fn variant(lab: &Lab, name: &str, set: &[&str], about: &str) -> Result<Value> {
     Ok(
         json!({ "name": name, "set": set, "about": about, HEADLINE: answers.share(), "minutes": minutes(lab, &run)? }),
     )
+}
+
+fn endless(lab: &Lab) -> Result<Value> {
+    let (run, about) = ENDLESS;
+    let share = |(set, ..): (&str, _, _)| Ok((set.to_owned(), Answers::read(lab, run, set)?.share()));
+    let sets = SETS.into_iter().map(share).collect::<Result<serde_json::Map<_, _>>>()?;
+    let drawn = drawn(lab, &format!("{run}-on-{HEADLINE}-sampled"))?;
+    Ok(json!({ "about": about, "sets": sets, "drawn": drawn, "minutes": minutes(lab, run)? }))
 }
 
 /// What several draws to a row reach: the mean, and how often one of them is right.
@@ -223,6 +234,14 @@ fn tables(figures: &Value) -> String {
         }
         text.push('\n');
     }
+    let endless = &figures["endless annotation"];
+    if endless.is_object() {
+        text += &format!("| {} | |\n|---|---|\n", endless["about"].as_str().unwrap_or_default());
+        for (set, _, about) in SETS {
+            let _ = writeln!(text, "| {about} | {} |", share(&endless["sets"][set]));
+        }
+        text.push('\n');
+    }
     text
 }
 
@@ -250,7 +269,12 @@ mod tests {
         let set = json!({ "parent": share, "grpo": share, "control": share, "grpo against parent": { "p": 1e-9 }, "grpo against control": { "p": 0.25 } });
         let sets: serde_json::Map<_, _> =
             SETS.iter().map(|(name, ..)| ((*name).to_owned(), set.clone())).collect();
-        let text = tables(&json!({ "seed 1": { "sets": sets, "runs": {} } }));
+        let shares: serde_json::Map<_, _> =
+            SETS.iter().map(|(name, ..)| ((*name).to_owned(), share.clone())).collect();
+        let endless = json!({ "about": "without end", "sets": shares });
+        let text = tables(&json!({ "seed 1": { "sets": sets, "runs": {} }, "endless annotation": endless }));
+        let alone = format!("| without end | |\n|---|---|\n| {} | 50.0 (45.0–55.0) |", SETS[0].2);
+        assert!(text.contains(&alone), "{text}");
         for (.., about) in SETS {
             let row = format!(
                 "| {about} | 50.0 (45.0–55.0) | 50.0 (45.0–55.0) | 50.0 (45.0–55.0) | 1e-9 | 0.250 |"

@@ -15,6 +15,24 @@ use serde_json::Value;
 pub struct Lab {
     out: PathBuf,
     trainer: PathBuf,
+    training: Device,
+    answering: Device,
+    threads: String,
+}
+
+/// A device of the trainer.
+pub struct Device(String);
+
+impl Device {
+    /// What makes the trainer compute there, in float32 everywhere, so that only the speed is a device's.
+    pub fn arguments(&self) -> [String; 4] {
+        ["--device", &self.0, "--dtype", "f32"].map(Into::into)
+    }
+
+    /// Whether a GPU computes, which takes many more rows in the same time.
+    pub fn is_gpu(&self) -> bool {
+        self.0 != "cpu"
+    }
 }
 
 /// How the trainer ends after Ctrl-C: by its own decision where it saves, by the signal where there is nothing to save.
@@ -43,7 +61,7 @@ struct Progress {
 
 impl Lab {
     /// Opens the folder, or makes it.
-    pub fn open(out: &Path) -> Result<Self> {
+    pub fn open(out: &Path, [training, answering]: [&str; 2], threads: usize) -> Result<Self> {
         let trainer = std::env::current_exe()?.with_file_name("trainer");
         if !trainer.is_file() {
             bail!("{}: not built; run `cargo xtask learn`, which builds it", trainer.display());
@@ -52,7 +70,8 @@ impl Lab {
             let path = out.join(folder);
             fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
         }
-        Ok(Self { out: out.to_owned(), trainer })
+        let [training, answering] = [training, answering].map(|name| Device(name.to_owned()));
+        Ok(Self { out: out.to_owned(), trainer, training, answering, threads: threads.max(1).to_string() })
     }
 
     /// A path in the folder.
@@ -129,13 +148,27 @@ impl Lab {
         self.path("done").join(name)
     }
 
-    /// Runs the trainer with one thread; what it says goes to the stage's log.
+    /// Where runs compute.
+    pub fn training(&self) -> &Device {
+        &self.training
+    }
+
+    /// Where held-out scenes are answered.
+    pub fn answering(&self) -> &Device {
+        &self.answering
+    }
+
+    /// Runs the trainer; what it says goes to the stage's log.
     pub fn trainer(&self, stage: &str, arguments: &[String]) -> Result<()> {
         let log = self.path("logs").join(format!("{stage}.log"));
         let file = File::options().create(true).append(true).open(&log);
         let file = file.with_context(|| log.display().to_string())?;
         let mut command = Command::new(&self.trainer);
-        command.args(arguments).env("RAYON_NUM_THREADS", "1").stdout(file.try_clone()?).stderr(file);
+        command
+            .args(arguments)
+            .env("RAYON_NUM_THREADS", &self.threads)
+            .stdout(file.try_clone()?)
+            .stderr(file);
         let status = command.status().with_context(|| self.trainer.display().to_string())?;
         if status.code() == Some(INTERRUPTED) || status.signal() == Some(SIGINT) {
             bail!("stopped by Ctrl-C; the same command goes on");
@@ -161,7 +194,8 @@ impl Lab {
             arguments.extend(["--set".into(), format!("train.steps={steps}")]);
             arguments.extend(set.iter().flat_map(|value| ["--set".into(), value.clone()]));
         }
-        arguments.extend(["--device".into(), "cpu".into(), "--out".into(), run.display().to_string()]);
+        arguments.extend(self.training.arguments());
+        arguments.extend(["--out".into(), run.display().to_string()]);
         self.trainer(stage, &arguments)?;
         let reached =
             self.lines(&format!("runs/{stage}/metrics.jsonl"))?.last().and_then(|line| line["step"].as_u64());
@@ -191,7 +225,13 @@ mod tests {
     /// A lab in a folder of its own, whose trainer is never called.
     fn lab(folder: &Path) -> Lab {
         fs::create_dir_all(folder.join("done")).expect("a folder");
-        Lab { out: folder.to_owned(), trainer: "/nowhere".into() }
+        Lab {
+            out: folder.to_owned(),
+            trainer: "/nowhere".into(),
+            training: Device("cpu".into()),
+            answering: Device("cpu".into()),
+            threads: "1".into(),
+        }
     }
 
     fn stages(log: &Arc<Mutex<Vec<&'static str>>>, fails: &'static str) -> Vec<Stage> {

@@ -1,7 +1,7 @@
 //! The experiment of `docs/scenes.md`: a small model that few annotated scenes start and rewards improve, with its controls.
 //!
 //! `learn` makes the scenes, trains, answers the held-out sets and writes the figures. What is done stays done: after an
-//! interruption the same command goes on. Every run has one thread, and several are under way at a time.
+//! interruption the same command goes on. Several runs are under way at a time.
 
 mod figures;
 mod lab;
@@ -26,9 +26,18 @@ struct Args {
     /// How often all of it is done, each time from other annotated scenes
     #[arg(long, value_name = "N", default_value_t = 3)]
     seeds: u64,
-    /// Runs under way at a time, each with one thread [default: one a core]
+    /// Runs under way at a time [default: one a core]
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
+    /// Threads of the CPU that a run may use
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    threads: usize,
+    /// Where runs compute, in float32: cpu, wgpu, cuda or cuda:N
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Where held-out scenes are answered [default: as --device]
+    #[arg(long, value_name = "DEVICE")]
+    eval_device: Option<String>,
     /// Leave out the variants of the reward and the objective, which are run once
     #[arg(long)]
     without_variants: bool,
@@ -56,7 +65,8 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
-    let lab = Lab::open(&args.out)?;
+    let answering = args.eval_device.as_ref().unwrap_or(&args.device);
+    let lab = Lab::open(&args.out, [&args.device, answering], args.threads)?;
     let seeds: Vec<u64> = (1..=args.seeds.max(1)).collect();
     if !args.figures {
         ctrlc::set_handler(|| eprintln!("stopping; runs under way finish their step and are saved"))?;

@@ -35,7 +35,7 @@ fn plans(scenes: Scenes) -> Vec<(Plan, String)> {
     let most = scenes
         .bundle
         .with(|bundle| bundle.iter().flatten().next().map_or(1, |catalog| catalog.most_objects()));
-    all.push((Plan::InTurn(most), format!("each from 1 to {most} in turn")));
+    all.push((Plan::InTurn(most), format!("1 to {most} in turn")));
     all.push((Plan::Slider, "as the slider stands".into()));
     all
 }
