@@ -19,8 +19,8 @@ pub struct Args {
     /// Sizes to train, of XS, S, M, L, 3b and 7b; the first four in full, the others by adapters
     #[arg(long, value_delimiter = ',', default_value = "M,3b,7b")]
     sizes: Vec<String>,
-    /// Build only, and pack what is needed into this archive: there, unpack it and run `./run`, or a part of it, or
-    /// `./run decode` (packs on the GPU through wgpu) or `./run learn` (the experiment of docs/scenes.md)
+    /// Build only, and pack what is needed into this archive: there, unpack it and run `./run`, or parts of it by name:
+    /// answers, train, decode (packs on the GPU through wgpu), learn (the experiment of docs/scenes.md)
     #[arg(long, value_name = "FILE.tar.xz")]
     pack: Option<PathBuf>,
     /// Pack the programs alone: for a machine with this repository, which WETHINK_REPOSITORY names there

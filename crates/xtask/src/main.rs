@@ -22,7 +22,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Build the site with its bundled model and serve it; installs what is missing or says how
+    /// Build the site with its bundled models and serve it; installs what is missing or says how
     Demo {
         /// Where it listens on this machine
         #[arg(long, default_value_t = 8080)]
