@@ -9,7 +9,10 @@ use wethink_trainer::statistics::{mcnemar, wilson};
 
 use crate::lab::Lab;
 use crate::picture::{self, Curve};
-use crate::stages::{ENDLESS, HEADLINE, SAMPLES, SETS, VARIANTS, work};
+use crate::stages::{self, ENDLESS, HEADLINE, SAMPLES, SETS, STARTS, VARIANTS, work};
+
+/// What the models of a start are to each other.
+const ROLES: [&str; 3] = ["parent", "grpo", "control"];
 
 /// Answers of a model to a set, in the order of the rows.
 struct Answers {
@@ -62,22 +65,45 @@ fn count(all: &[bool]) -> usize {
     all.iter().filter(|&&one| one).count()
 }
 
+/// A start of one seed, all of whose models have answered the set that the verdict is about.
+struct Measured {
+    name: String,
+    start: &'static str,
+    seed: u64,
+    /// Parent, reinforcement learning, control.
+    models: [String; 3],
+}
+
+/// What of the starts is measured, and names of those that are not.
+fn measured(lab: &Lab, seeds: &[u64]) -> (Vec<Measured>, Vec<String>) {
+    let (mut measured, mut missing) = (Vec::new(), Vec::new());
+    for start in STARTS {
+        for &seed in seeds {
+            let name = format!("seed {seed}, after {}", start.after);
+            let models = start.models.map(|model| format!("{model}-{seed}"));
+            if models.iter().all(|model| lab.is_done(&format!("{model}-on-{HEADLINE}"))) {
+                measured.push(Measured { name, start: start.name, seed, models });
+            } else {
+                missing.push(name);
+            }
+        }
+    }
+    (measured, missing)
+}
+
 /// Writes figures.json, figures.md and curves.svg, and prints the tables.
 pub fn write(lab: &Lab, seeds: &[u64]) -> Result<()> {
     let mut all = serde_json::Map::new();
-    let models = |seed: u64| ["parent", "grpo", "control"].map(|name| format!("{name}-{seed}"));
-    let asked = |model: &String| SETS.iter().all(|(set, ..)| lab.is_done(&format!("{model}-on-{set}")));
-    let (seeds, missing): (Vec<u64>, Vec<u64>) =
-        seeds.iter().partition(|&&seed| models(seed).iter().all(asked));
-    for seed in missing {
-        eprintln!("seed {seed} is not done; the figures leave it out");
+    let (starts, missing) = measured(lab, seeds);
+    for name in missing {
+        eprintln!("{name}: not measured yet; the figures leave it out");
     }
-    for &seed in &seeds {
-        all.insert(format!("seed {seed}"), of_seed(lab, seed).with_context(|| format!("seed {seed}"))?);
+    for start in &starts {
+        all.insert(start.name.clone(), of_start(lab, start).with_context(|| start.name.clone())?);
     }
     let variants: Vec<Value> = VARIANTS
         .iter()
-        .filter(|(name, ..)| lab.is_done(&format!("grpo-1-{name}-on-{HEADLINE}")))
+        .filter(|(name, ..)| lab.is_done(&format!("{}-on-{HEADLINE}", stages::variant(name))))
         .map(|(name, set, about)| variant(lab, name, set, about))
         .collect::<Result<_>>()?;
     all.insert("variants of seed 1".into(), variants.into());
@@ -92,45 +118,49 @@ pub fn write(lab: &Lab, seeds: &[u64]) -> Result<()> {
     };
     save("figures.json", &serde_json::to_string_pretty(&figures)?)?;
     save("figures.md", &text)?;
-    save("curves.svg", &picture::curves(&curves(lab, &seeds)?)?)?;
+    save("curves.svg", &picture::curves(&curves(lab, &starts)?)?)?;
     print!("{text}");
     println!("{}", lab.path("figures.json").display());
     Ok(())
 }
 
-fn of_seed(lab: &Lab, seed: u64) -> Result<Value> {
-    let [parent, grpo, control] = ["parent", "grpo", "control"].map(|name| format!("{name}-{seed}"));
+fn of_start(lab: &Lab, start: &Measured) -> Result<Value> {
     let mut sets = serde_json::Map::new();
     for (set, ..) in SETS {
-        let [p, g, c] = [&parent, &grpo, &control].map(|model| Answers::read(lab, model, set));
-        let (p, g, c) = (p?, g?, c?);
-        sets.insert(
-            set.into(),
-            json!({
-                "parent": p.share(),
-                "grpo": g.share(),
-                "control": c.share(),
-                "grpo against parent": g.against(&p)?,
-                "grpo against control": g.against(&c)?,
-            }),
-        );
+        let mut row = serde_json::Map::new();
+        let answers = start.models.iter().map(|model| {
+            let done = lab.is_done(&format!("{model}-on-{set}"));
+            done.then(|| Answers::read(lab, model, set)).transpose()
+        });
+        let answers: Vec<Option<Answers>> = answers.collect::<Result<_>>()?;
+        for (role, answers) in ROLES.iter().zip(&answers) {
+            row.insert((*role).into(), answers.as_ref().map_or(Value::Null, Answers::share));
+        }
+        let [parent, grpo, control] = [0, 1, 2].map(|role| answers[role].as_ref());
+        for (name, other) in [("grpo against parent", parent), ("grpo against control", control)] {
+            if let (Some(grpo), Some(other)) = (grpo, other) {
+                row.insert(name.into(), grpo.against(other)?);
+            }
+        }
+        sets.insert(set.into(), row.into());
     }
-    let runs = [("parent", &parent), ("grpo", &grpo), ("control", &control)].map(|(name, run)| {
+    let runs = ROLES.iter().zip(&start.models).map(|(role, run)| {
         Ok((
-            name.to_owned(),
+            (*role).to_owned(),
             json!({
+                "run": run,
                 "minutes": minutes(lab, run)?,
                 "floating-point operations": work(lab, run)?,
-                "drawn": drawn(lab, &format!("{run}-on-{HEADLINE}-sampled"))?,
+                "drawn": drawn(lab, run)?,
             }),
         ))
     });
-    let runs = runs.into_iter().collect::<Result<serde_json::Map<_, _>>>()?;
-    Ok(json!({ "sets": sets, "runs": runs }))
+    let runs = runs.collect::<Result<serde_json::Map<_, _>>>()?;
+    Ok(json!({ "start": start.start, "seed": start.seed, "sets": sets, "runs": runs }))
 }
 
 fn variant(lab: &Lab, name: &str, set: &[&str], about: &str) -> Result<Value> {
-    let run = format!("grpo-1-{name}");
+    let run = stages::variant(name);
     let answers = Answers::read(lab, &run, HEADLINE)?;
     Ok(
         json!({ "name": name, "set": set, "about": about, HEADLINE: answers.share(), "minutes": minutes(lab, &run)? }),
@@ -141,12 +171,16 @@ fn endless(lab: &Lab) -> Result<Value> {
     let (run, about) = ENDLESS;
     let share = |(set, ..): (&str, _, _)| Ok((set.to_owned(), Answers::read(lab, run, set)?.share()));
     let sets = SETS.into_iter().map(share).collect::<Result<serde_json::Map<_, _>>>()?;
-    let drawn = drawn(lab, &format!("{run}-on-{HEADLINE}-sampled"))?;
+    let drawn = drawn(lab, run)?;
     Ok(json!({ "about": about, "sets": sets, "drawn": drawn, "minutes": minutes(lab, run)? }))
 }
 
-/// What several draws to a row reach: the mean, and how often one of them is right.
-fn drawn(lab: &Lab, name: &str) -> Result<Value> {
+/// What several draws to a row reach, once they are drawn: the mean, and how often one of them is right.
+fn drawn(lab: &Lab, model: &str) -> Result<Value> {
+    let name = format!("{model}-on-{HEADLINE}-sampled");
+    if !lab.is_done(&name) {
+        return Ok(Value::Null);
+    }
     let lines = lab.lines(&format!("answers/{name}.jsonl"))?;
     let right = |line: &Value| line["sampled"]["accepted"].as_f64().unwrap_or(0.0);
     let rows = lines.len().max(1) as f64;
@@ -161,12 +195,12 @@ fn minutes(lab: &Lab, run: &str) -> Result<f64> {
     Ok(lines.iter().filter_map(seconds).sum::<f64>() / 60.0)
 }
 
-/// Accuracy on the validation scenes of the rewarded kind, along the share of the run.
-fn curves(lab: &Lab, seeds: &[u64]) -> Result<Vec<Curve>> {
+/// Accuracy on the validation scenes of the rewarded kind, along the share of the run, from the late start.
+fn curves(lab: &Lab, starts: &[Measured]) -> Result<Vec<Curve>> {
     let mut curves = Vec::new();
-    for &seed in seeds {
-        for (name, rewarded) in [("GRPO", true), ("continued SFT", false)] {
-            let run = format!("{}-{seed}", if rewarded { "grpo" } else { "control" });
+    for start in starts.iter().filter(|start| start.start == "late") {
+        let [_, grpo, control] = &start.models;
+        for (name, run, rewarded) in [("GRPO", grpo, true), ("continued SFT", control, false)] {
             let mut points = std::collections::BTreeMap::<u64, (f64, f64)>::new();
             for line in lab.lines(&format!("runs/{run}/answers.jsonl"))? {
                 let point = points.entry(line["step"].as_u64().unwrap_or(0)).or_default();
@@ -175,7 +209,7 @@ fn curves(lab: &Lab, seeds: &[u64]) -> Result<Vec<Curve>> {
             let end = points.keys().next_back().copied().unwrap_or(1) as f64;
             let points =
                 points.iter().map(|(&step, (right, all))| (step as f64 / end, right / all)).collect();
-            curves.push(Curve { name: format!("{name}, seed {seed}"), first: rewarded, points });
+            curves.push(Curve { name: format!("{name}, seed {}", start.seed), first: rewarded, points });
         }
     }
     Ok(curves)
@@ -187,6 +221,9 @@ fn tables(figures: &Value) -> String {
     let percent =
         |value: &Value| value.as_f64().map_or("–".to_owned(), |share| format!("{:.1}", 100.0 * share));
     let share = |value: &Value| {
+        if value.is_null() {
+            return "–".to_owned();
+        }
         let ends = [0, 1].map(|end| percent(&value["interval"][end]));
         format!("{} ({}–{})", percent(&value["accuracy"]), ends[0], ends[1])
     };
@@ -272,7 +309,13 @@ mod tests {
         let shares: serde_json::Map<_, _> =
             SETS.iter().map(|(name, ..)| ((*name).to_owned(), share.clone())).collect();
         let endless = json!({ "about": "without end", "sets": shares });
-        let text = tables(&json!({ "seed 1": { "sets": sets, "runs": {} }, "endless annotation": endless }));
+        let mut fewer = sets.clone();
+        fewer[SETS[2].0] = json!({ "parent": share, "grpo": null, "control": null });
+        let text = tables(
+            &json!({ "seed 1": { "sets": sets, "runs": {} }, "seed 2": { "sets": fewer, "runs": {} }, "endless annotation": endless }),
+        );
+        let open = format!("| {} | 50.0 (45.0–55.0) | – | – | – | – |", SETS[2].2);
+        assert_eq!(text.matches(&open).count(), 1, "{text}");
         let alone = format!("| without end | |\n|---|---|\n| {} | 50.0 (45.0–55.0) |", SETS[0].2);
         assert!(text.contains(&alone), "{text}");
         for (.., about) in SETS {

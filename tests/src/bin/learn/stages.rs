@@ -33,8 +33,40 @@ const PARENT_STEPS: u64 = 3000;
 /// Updates of reinforcement learning.
 pub const STEPS: u64 = 100;
 
-/// Variants of the first seed's run: name, changed values, and what is said of it.
-pub const VARIANTS: [(&str, &[&str], &str); 5] = [
+/// Scenes that reinforcement learning draws its questions from.
+const FRESH: u64 = 7200;
+
+/// Where reinforcement learning starts.
+pub struct Start {
+    /// What it is called.
+    pub name: &'static str,
+    /// What its parent has learned by.
+    pub after: &'static str,
+    /// Its models: the parent, what rewards make of it, and what as much continued SFT does.
+    pub models: [&'static str; 3],
+    /// Prompts of an update; a step has up to 24.
+    mini_batch: u64,
+}
+
+/// The second start is where continued SFT has led from the first.
+pub const STARTS: [Start; 2] = [
+    Start {
+        name: "early",
+        after: "3,000 steps of SFT",
+        models: ["parent", "grpo", "control"],
+        mini_batch: 24,
+    },
+    Start {
+        name: "late",
+        after: "continued SFT",
+        models: ["control", "grpo-late", "control-late"],
+        mini_batch: 6,
+    },
+];
+
+/// Variants of the first seed's late run: name, changed values, and what is said of it.
+pub const VARIANTS: [(&str, &[&str], &str); 6] = [
+    ("single", &["train.mini_batch=24"], "one update a step, in place of one for six prompts"),
     ("rule", &["reward.accuracy=1.0", "reward.format=0.0"], "accuracy alone, without the format"),
     ("std", &["train.advantage=\"grpo\""], "advantages divided by their deviation"),
     (
@@ -45,6 +77,11 @@ pub const VARIANTS: [(&str, &[&str], &str); 5] = [
     ("unfiltered", &["filter.rounds=0"], "prompts as they come"),
     ("kl", &["loss.kl_weight=0.01"], "a divergence from the parent that costs 0.01"),
 ];
+
+/// The run of a variant.
+pub fn variant(name: &str) -> String {
+    format!("{}-1-{name}", STARTS[1].models[1])
+}
 
 /// The baseline whose annotated scenes never end, the rewarded kind among them: its name, and what is said of it.
 pub const ENDLESS: (&str, &str) =
@@ -95,52 +132,62 @@ pub fn all(seeds: &[u64], variants: bool) -> Vec<Stage> {
         stages.push(trained(endless, &["base", rows_of, "val-rewarded"], move |lab| {
             supervised(lab, endless, "base", rows_of, "val-rewarded", ENDLESS_STEPS, 1, &[])
         }));
-        stages.extend(SETS.map(|(set, ..)| asked(endless, set, set == HEADLINE)));
+        stages.extend(SETS.map(|(set, ..)| asked(endless, set)));
+        stages.push(sampled(endless));
         for (variant, set, _) in VARIANTS {
-            let name = format!("grpo-1-{variant}");
-            stages.push(trained(&name, &["parent-1", "fresh-1", "val-rewarded"], {
-                let name = name.clone();
-                move |lab| rewarded(lab, &name, 1, set)
+            let (name, from) = (self::variant(variant), format!("{}-1", STARTS[1].models[0]));
+            stages.push(trained(&name, &[&from, "fresh-1", "val-rewarded"], {
+                let (name, from) = (name.clone(), from.clone());
+                move |lab| rewarded(lab, &name, &from, 1, STARTS[1].mini_batch, set)
             }));
-            stages.push(asked(&name, HEADLINE, false));
+            stages.push(asked(&name, HEADLINE));
         }
     }
     stages
 }
 
-/// Parent, reinforcement learning and control from one draw of annotated scenes.
+/// A parent from one draw of annotated scenes; from each start reinforcement learning and its control.
 fn of_seed(seed: u64) -> Vec<Stage> {
-    let [annotated, fresh, parent, grpo, control] =
-        ["annotated", "fresh", "parent", "grpo", "control"].map(|name| format!("{name}-{seed}"));
+    let named = |name: &str| format!("{name}-{seed}");
+    let [annotated, fresh, parent] = ["annotated", "fresh", "parent"].map(named);
     let sparse = "--asked 1,0,0 --objects 3-6 --crowded 1 --crowd 7-10";
     let mut stages = vec![
         rows(&annotated, sparse, ANNOTATED, 10 + seed, "train"),
-        rows(&fresh, "--asked 1,0,0 --objects 8-10", 24 * STEPS * 2, 20 + seed, "train"),
+        rows(&fresh, "--asked 1,0,0 --objects 8-10", FRESH, 20 + seed, "train"),
     ];
     stages.push(trained(&parent, &["base", &annotated, "val-annotated"], {
         let (name, annotated) = (parent.clone(), annotated.clone());
         move |lab: &Lab| supervised(lab, &name, "base", &annotated, "val-annotated", PARENT_STEPS, seed, &[])
     }));
-    stages.push(trained(&grpo, &[&parent, &fresh, "val-rewarded"], {
-        let name = grpo.clone();
-        move |lab| rewarded(lab, &name, seed, &[])
-    }));
-    stages.push(trained(&control, &[&parent, &grpo, &annotated, "val-rewarded"], {
-        let (name, parent, grpo, annotated) =
-            (control.clone(), parent.clone(), grpo.clone(), annotated.clone());
-        move |lab: &Lab| {
-            let step = work(lab, &parent)? / PARENT_STEPS as f64;
-            let steps = (work(lab, &grpo)? / step).ceil() as u64;
-            let rates = ["vision", "merger", "embeddings", "language"].map(|group| {
-                format!("groups.{group}.learning_rate={}", if group == "vision" { "1.2e-4" } else { "3e-4" })
-            });
-            supervised(lab, &name, &parent, &annotated, "val-rewarded", steps, seed, &rates)
-        }
-    }));
-    for model in [&parent, &grpo, &control] {
-        for (set, ..) in SETS {
-            stages.push(asked(model, set, set == HEADLINE));
-        }
+    let mut models = vec![parent.clone()];
+    for Start { models: start, mini_batch, .. } in STARTS {
+        let [from, grpo, control] = start.map(named);
+        stages.push(trained(&grpo, &[&from, &fresh, "val-rewarded"], {
+            let (name, from) = (grpo.clone(), from.clone());
+            move |lab| rewarded(lab, &name, &from, seed, mini_batch, &[])
+        }));
+        stages.push(trained(&control, &[&from, &grpo, &annotated, "val-rewarded"], {
+            let (name, from, parent, grpo, annotated) =
+                (control.clone(), from.clone(), parent.clone(), grpo.clone(), annotated.clone());
+            move |lab: &Lab| {
+                let step = work(lab, &parent)? / PARENT_STEPS as f64;
+                let steps = (work(lab, &grpo)? / step).ceil() as u64;
+                let rates = ["vision", "merger", "embeddings", "language"].map(|group| {
+                    format!(
+                        "groups.{group}.learning_rate={}",
+                        if group == "vision" { "1.2e-4" } else { "3e-4" }
+                    )
+                });
+                supervised(lab, &name, &from, &annotated, "val-rewarded", steps, seed, &rates)
+            }
+        }));
+        models.extend([grpo, control]);
+    }
+    // What the verdict is about comes first.
+    stages.extend(models.iter().map(|model| asked(model, HEADLINE)));
+    stages.extend(models.iter().map(|model| sampled(model)));
+    for (set, ..) in SETS.into_iter().filter(|&(set, ..)| set != HEADLINE) {
+        stages.extend(models.iter().map(|model| asked(model, set)));
     }
     stages
 }
@@ -174,15 +221,15 @@ fn supervised(
     lab.train(name, "sft", SFT, steps, &set)
 }
 
-fn rewarded(lab: &Lab, name: &str, seed: u64, more: &[&str]) -> Result<()> {
+fn rewarded(lab: &Lab, name: &str, from: &str, seed: u64, mini_batch: u64, more: &[&str]) -> Result<()> {
     let mut set = vec![
-        checkpoint(lab, &format!("parent-{seed}")),
+        checkpoint(lab, from),
         data(lab, &format!("fresh-{seed}")),
         validation(lab, "val-rewarded"),
         format!("seed={seed}"),
         "rollout.max_new_tokens=180".into(),
         "train.prompts=24".into(),
-        "train.mini_batch=24".into(),
+        format!("train.mini_batch={mini_batch}"),
         "filter.rounds=1".into(),
         "memory.layout=\"packed\"".into(),
         "validation.answers=200".into(),
@@ -251,26 +298,30 @@ fn trained(name: &str, after: &[&str], train: impl Fn(&Lab) -> Result<()> + Send
     })
 }
 
-/// A model's answers to a held-out set; with several drawn to each of the first scenes.
-fn asked(model: &str, set: &str, sampled: bool) -> Stage {
-    let (name, model, set) = (format!("{model}-on-{set}"), model.to_owned(), set.to_owned());
+/// A model's greedy answers to a held-out set.
+fn asked(model: &str, set: &str) -> Stage {
+    answered(&format!("{model}-on-{set}"), model, set, "")
+}
+
+/// Several answers drawn to each of the first scenes of the set that the verdict is about.
+fn sampled(model: &str) -> Stage {
+    let name = format!("{model}-on-{HEADLINE}-sampled");
+    answered(&name, model, HEADLINE, &format!(" --limit {SAMPLED} --samples {SAMPLES}"))
+}
+
+fn answered(name: &str, model: &str, set: &str, more: &str) -> Stage {
+    let (own, model, set, more) = (name.to_owned(), model.to_owned(), set.to_owned(), more.to_owned());
     let after = [model.clone(), format!("test-{set}")];
-    let own = name.clone();
-    stage(&name, &after.each_ref().map(String::as_str), move |lab| {
+    stage(name, &after.each_ref().map(String::as_str), move |lab| {
         let checkpoint = lab.path(&format!("checkpoints/{model}")).display().to_string();
         let rows = lab.path(&format!("rows/test-{set}/rows.jsonl")).display().to_string();
+        let out = lab.path(&format!("answers/{own}.jsonl")).display().to_string();
         let batch = if lab.answering().is_gpu() { 256 } else { 32 };
         let device = lab.answering().arguments().join(" ");
         let eval = format!(
-            "eval --checkpoint {{}} --data {{}} --max-new-tokens 250 --batch {batch} {device} --out {{}}"
+            "eval --checkpoint {{}} --data {{}} --out {{}} --max-new-tokens 250 --batch {batch} {device}{more}"
         );
-        let out = |name: &str| lab.path(&format!("answers/{name}.jsonl")).display().to_string();
-        if sampled {
-            let mut draws = words(&eval, &[&checkpoint, &rows, &out(&format!("{own}-sampled"))]);
-            draws.extend(words(&format!("--limit {SAMPLED} --samples {SAMPLES}"), &[]));
-            lab.trainer(&own, &draws)?;
-        }
-        lab.trainer(&own, &words(&eval, &[&checkpoint, &rows, &out(&own)]))
+        lab.trainer(&own, &words(&eval, &[&checkpoint, &rows, &out]))
     })
 }
 
@@ -308,4 +359,27 @@ fn data(lab: &Lab, name: &str) -> String {
 
 fn validation(lab: &Lab, name: &str) -> String {
     format!("validation.rows={}", lab.path(&format!("rows/{name}/rows.jsonl")).display())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_stage_has_a_name_of_its_own_and_follows_what_it_needs() {
+        let mut before = BTreeSet::new();
+        for Stage { name, after, .. } in all(&[1, 2], true) {
+            for needed in &after {
+                assert!(before.contains(needed), "{name} waits for {needed}, which comes later or never");
+            }
+            assert!(before.insert(name.clone()), "{name} is there twice");
+        }
+        for name in
+            ["grpo-late-2", "control-late-2-on-clutter", "grpo-late-1-kl-on-rewarded", "endless-on-more"]
+        {
+            assert!(before.contains(name), "{name}");
+        }
+    }
 }
