@@ -195,24 +195,30 @@ fn minutes(lab: &Lab, run: &str) -> Result<f64> {
     Ok(lines.iter().filter_map(seconds).sum::<f64>() / 60.0)
 }
 
-/// Accuracy on the validation scenes of the rewarded kind, along the share of the run, from the late start.
+/// Accuracy on the validation scenes of the rewarded kind, along the share of the run, from the late start: its parent was
+/// measured on the same scenes.
 fn curves(lab: &Lab, starts: &[Measured]) -> Result<Vec<Curve>> {
     let mut curves = Vec::new();
     for start in starts.iter().filter(|start| start.start == "late") {
-        let [_, grpo, control] = &start.models;
+        let [parent, grpo, control] = &start.models;
+        let from = validated(lab, parent)?.last().map(|&(_, accuracy)| (0.0, accuracy));
         for (name, run, rewarded) in [("GRPO", grpo, true), ("continued SFT", control, false)] {
-            let mut points = std::collections::BTreeMap::<u64, (f64, f64)>::new();
-            for line in lab.lines(&format!("runs/{run}/answers.jsonl"))? {
-                let point = points.entry(line["step"].as_u64().unwrap_or(0)).or_default();
-                *point = (point.0 + f64::from(u8::from(line["accepted"] == true)), point.1 + 1.0);
-            }
-            let end = points.keys().next_back().copied().unwrap_or(1) as f64;
-            let points =
-                points.iter().map(|(&step, (right, all))| (step as f64 / end, right / all)).collect();
+            let points = from.into_iter().chain(validated(lab, run)?).collect();
             curves.push(Curve { name: format!("{name}, seed {}", start.seed), first: rewarded, points });
         }
     }
     Ok(curves)
+}
+
+/// Shares of a run, and the share of right answers to its validation scenes there.
+fn validated(lab: &Lab, run: &str) -> Result<Vec<(f64, f64)>> {
+    let mut points = std::collections::BTreeMap::<u64, (f64, f64)>::new();
+    for line in lab.lines(&format!("runs/{run}/answers.jsonl"))? {
+        let point = points.entry(line["step"].as_u64().unwrap_or(0)).or_default();
+        *point = (point.0 + f64::from(u8::from(line["accepted"] == true)), point.1 + 1.0);
+    }
+    let end = points.keys().next_back().copied().unwrap_or(1) as f64;
+    Ok(points.iter().map(|(&step, (right, all))| (step as f64 / end, right / all)).collect())
 }
 
 /// Tables in Markdown.

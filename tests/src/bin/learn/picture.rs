@@ -3,6 +3,8 @@
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 
+use crate::stages::VALIDATED;
+
 /// A run's accuracy along its work.
 pub struct Curve {
     /// What the legend says.
@@ -24,6 +26,7 @@ pub fn curves(curves: &[Curve]) -> Result<String> {
         let (low, high) = (all().fold(1.0, f64::min) - 0.03, all().fold(0.0, f64::max) + 0.08);
         let mut chart = ChartBuilder::on(&area)
             .margin(12)
+            .margin_right(28)
             .x_label_area_size(44)
             .y_label_area_size(64)
             .build_cartesian_2d(0.0..1.0, low..high)
@@ -32,7 +35,7 @@ pub fn curves(curves: &[Curve]) -> Result<String> {
             .configure_mesh()
             .light_line_style(TRANSPARENT)
             .x_desc("share of the run")
-            .y_desc("greedy accuracy, 300 validation scenes")
+            .y_desc(format!("greedy accuracy, {VALIDATED} validation scenes"))
             .x_label_formatter(&|x| format!("{:.0} %", 100.0 * x))
             .y_label_formatter(&|y| format!("{:.0} %", 100.0 * y))
             .draw()
@@ -49,7 +52,7 @@ pub fn curves(curves: &[Curve]) -> Result<String> {
         }
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
+            .position(SeriesLabelPosition::LowerRight)
             .background_style(WHITE.mix(0.8))
             .border_style(TRANSPARENT)
             .draw()

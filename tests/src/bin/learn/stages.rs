@@ -33,6 +33,8 @@ const PARENT_STEPS: u64 = 3000;
 /// Updates of reinforcement learning.
 pub const STEPS: u64 = 100;
 
+/// Validation scenes that are answered along a run.
+pub const VALIDATED: u64 = 200;
 /// Scenes that reinforcement learning draws its questions from.
 const FRESH: u64 = 7200;
 
@@ -48,7 +50,7 @@ pub struct Start {
     mini_batch: u64,
 }
 
-/// The second start is where continued SFT has led from the first.
+/// The second start is where continued SFT has led from the first, and brings little more.
 pub const STARTS: [Start; 2] = [
     Start {
         name: "early",
@@ -208,7 +210,7 @@ fn supervised(
         data(lab, annotated),
         validation(lab, held_out),
         format!("seed={seed}"),
-        "validation.answers=200".into(),
+        format!("validation.answers={VALIDATED}"),
         "validation.max_new_tokens=180".into(),
         format!("validation.every={}", steps.div_ceil(5)),
         format!("save.every={}", steps.div_ceil(10)),
@@ -232,7 +234,7 @@ fn rewarded(lab: &Lab, name: &str, from: &str, seed: u64, mini_batch: u64, more:
         format!("train.mini_batch={mini_batch}"),
         "filter.rounds=1".into(),
         "memory.layout=\"packed\"".into(),
-        "validation.answers=200".into(),
+        format!("validation.answers={VALIDATED}"),
         "validation.max_new_tokens=180".into(),
         "validation.every=20".into(),
         "save.every=20".into(),
