@@ -18,8 +18,14 @@ pub fn trainer() -> Command {
     Command::new(path)
 }
 
+/// A file or folder of the tiny set of known answers.
 pub(crate) fn tiny(path: &str) -> PathBuf {
     fixtures::dir().join("tiny-qwen2_5_vl").join(path)
+}
+
+/// The same of the copy in the repository.
+pub(crate) fn own(path: &str) -> PathBuf {
+    fixtures::own().join("tiny-qwen2_5_vl").join(path)
 }
 
 pub fn run(command: &mut Command) -> Output {

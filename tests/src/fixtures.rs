@@ -17,8 +17,13 @@ use wethink_trainer::folder::Folder;
 pub fn dir() -> PathBuf {
     match std::env::var_os("WETHINK_FIXTURES") {
         Some(dir) => dir.into(),
-        None => PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures"),
+        None => own(),
     }
+}
+
+/// The copy in the repository: what tests of runs work on, whose recipes and expectations are made for its shape.
+pub fn own() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures")
 }
 
 /// The WebGPU device of this machine, held by one test at a time: memory is measured on it.
@@ -86,7 +91,16 @@ pub struct Case {
 impl Tiny {
     /// Reads everything but the weights.
     pub fn open() -> Result<Self> {
-        let dir = dir().join("tiny-qwen2_5_vl");
+        Self::of(dir())
+    }
+
+    /// The same of the copy in the repository.
+    pub fn own() -> Result<Self> {
+        Self::of(own())
+    }
+
+    fn of(set: PathBuf) -> Result<Self> {
+        let dir = set.join("tiny-qwen2_5_vl");
         let folder = Folder::open(&dir.join("checkpoint"))?;
         let processor = folder.processor()?;
         let text = std::fs::read(dir.join("cases.json")).context("cases.json")?;

@@ -12,6 +12,7 @@ struct Case {
     answer: Value,
     group: usize,
     rewards: Vec<f64>,
+    mask: Vec<Vec<f64>>,
     lengths: Vec<usize>,
     new: Vec<f32>,
     old: Vec<f32>,
@@ -28,21 +29,16 @@ fn cases() -> Vec<Case> {
 
 impl Case {
     fn new(answer: &Value) -> Self {
-        let lengths = answer["mask"].as_array().expect("a mask").iter().map(|row| {
-            let row = numbers(row);
-            let length = row.iter().filter(|&&x| x == 1.0).count();
-            assert!(row[..length].iter().all(|&x| x == 1.0), "a mask is a length");
-            length
-        });
-        let lengths: Vec<usize> = lengths.collect();
-        let tokens = |name: &str| masked(&answer[name], &lengths).into_iter().map(|x| x as f32).collect();
+        let mask: Vec<_> = answer["mask"].as_array().expect("a mask").iter().map(numbers).collect();
+        let tokens = |name: &str| masked(&answer[name], &mask).into_iter().map(|x| x as f32).collect();
         Self {
             group: answer["group_size"].as_u64().expect("a size") as usize,
             rewards: numbers(&answer["rewards"]),
             new: tokens("logp"),
             old: tokens("old_logp"),
             reference: tokens("ref_logp"),
-            lengths,
+            lengths: mask.iter().map(|row| row.iter().filter(|&&x| x == 1.0).count()).collect(),
+            mask,
             answer: answer.clone(),
         }
     }
@@ -69,7 +65,7 @@ impl Case {
 
     fn assert_loss(&self, what: &str, entry: &Value, (loss, gradient): (f64, Vec<f64>)) {
         assert_near(what, loss, entry["loss"].as_f64().expect("a loss"));
-        let want = masked(&entry["grad"], &self.lengths);
+        let want = masked(&entry["grad"], &self.mask);
         let largest = want.iter().fold(1f64, |top, x| top.max(x.abs()));
         let off = gradient.iter().zip(&want).fold(0f64, |off, (a, b)| off.max((a - b).abs()));
         assert!(off <= 1e-5 * largest, "{what}: the gradient is off by {off}, largest {largest}");
@@ -89,10 +85,11 @@ fn numbers(list: &Value) -> Vec<f64> {
     list.as_array().expect("a list").iter().map(|x| x.as_f64().expect("a number")).collect()
 }
 
-/// The tokens of a table whose rows have these lengths. Whatever is beyond them has no gradient.
-fn masked(table: &Value, lengths: &[usize]) -> Vec<f64> {
-    let rows = table.as_array().expect("rows").iter().map(numbers).zip(lengths);
-    rows.flat_map(|(row, &length)| row[..length].to_vec()).collect()
+/// The tokens of a table that the mask keeps, row after row. Whatever else there is has no gradient.
+fn masked(table: &Value, mask: &[Vec<f64>]) -> Vec<f64> {
+    let rows = table.as_array().expect("rows").iter().map(numbers).zip(mask);
+    rows.flat_map(|(row, mask)| row.into_iter().zip(mask).filter(|&(_, &kept)| kept == 1.0).map(|(x, _)| x))
+        .collect()
 }
 
 /// `|a − b| ≤ 1e-5 · max(1, |b|)`.

@@ -215,6 +215,7 @@ pub(crate) fn gradients_equal_the_reference(device: &Device, economy: &Economy) 
 fn five_steps_equal_the_reference(device: &Device) {
     let known = Known::open();
     let mut model = known.model(device);
+    let before = all_values(&model);
     let (mut optimizer, rate) = reference_optimizer();
     let (losses, norms) = (known.numbers("losses"), known.numbers("grad_norms"));
     assert_eq!(losses.len(), norms.len());
@@ -227,12 +228,16 @@ fn five_steps_equal_the_reference(device: &Device) {
         assert_within(&format!("gradient norm of step {step}"), norm, want_norm, 1e-3);
         model = optimizer.step(model, &gradients, clip_scale(norm, 1.0), &|_| rate);
     }
-    let mut after = BTreeMap::new();
-    model.each_parameter(&mut |name, value| drop(after.insert(name.to_owned(), values(value))));
+    let after = all_values(&model);
     let given = known.given("param_step5.");
     assert!(!given.is_empty(), "a set without parameters proves nothing");
     for name in given {
-        assert_close(&name, &after[&name], &known.floats(&format!("param_step5.{name}")));
+        let want = known.floats(&format!("param_step5.{name}"));
+        let moved = |after: &[f32]| after.iter().zip(&before[&name]).map(|(a, b)| a - b).collect::<Vec<_>>();
+        let error = distance(&moved(&after[&name]), &moved(&want));
+        // AdamW divides by a gradient's size, so the least gradients' noise comes through; a weight
+        // decay left out changes a norm's by 1e-2.
+        assert!(error <= 2e-3, "what five steps change of {name}: off by {error}");
     }
 }
 
@@ -300,13 +305,23 @@ fn a_tied_embedding_gets_both_gradients() {
     let mut config: Value =
         serde_json::from_slice(&std::fs::read(folder.join("config.json")).expect("config.json"))
             .expect("JSON");
-    config["tie_word_embeddings"] = json!(true);
-    let config = Config::from_json(&config.to_string()).expect("a sound configuration");
-    let mut loader = Loader::new(&config, &Device::flex(), DType::F32);
-    for shard in known.tiny.folder.shards().expect("shards") {
-        loader.shard(shard.name(), shard.bytes(), &mut |_| {}).expect("a sound shard");
-    }
-    let tied = loader.finish().expect("all tensors");
+    let tied_set = config["tie_word_embeddings"] == json!(true);
+    let shards = known.tiny.folder.shards().expect("shards");
+    let mut load = |tie: bool| {
+        config["tie_word_embeddings"] = json!(tie);
+        let config = Config::from_json(&config.to_string()).expect("a sound configuration");
+        let mut loader = Loader::new(&config, &Device::flex(), DType::F32);
+        for shard in &shards {
+            loader.shard(shard.name(), shard.bytes(), &mut |_| {}).expect("a sound shard");
+            let file = SafeTensors::deserialize(shard.bytes()).expect("a sound shard");
+            if let (true, Ok(embedding)) = (tied_set && !tie, file.tensor("model.embed_tokens.weight")) {
+                let head = safetensors::serialize([("lm_head.weight", embedding)], None).expect("a tensor");
+                loader.shard("head", &head, &mut |_| {}).expect("a sound shard");
+            }
+        }
+        loader.finish().expect("all tensors")
+    };
+    let (tied, untied) = (load(true), load(false));
     let mut embedding = None;
     tied.each_parameter(&mut |name, value| {
         if name == "model.embed_tokens.weight" {
@@ -314,7 +329,7 @@ fn a_tied_embedding_gets_both_gradients() {
         }
     });
     let embedding = embedding.expect("an embedding");
-    let untied = known.model(&Device::flex()).map_parameters(&mut |name, value| match name {
+    let untied = untied.map_parameters(&mut |name, value| match name {
         "lm_head.weight" => embedding.clone(),
         _ => value,
     });

@@ -18,7 +18,7 @@ use wethink_trainer::train::adamw::AdamW;
 use wethink_trainer::train::memory::Arithmetic;
 
 use crate::allocation::{alone, most_held};
-use crate::commands::{run, stdout, tiny, trainer};
+use crate::commands::{own, run, stdout, trainer};
 use crate::fixtures::Tiny;
 use crate::memory::{config, model};
 use crate::runs::Bench;
@@ -100,7 +100,7 @@ fn what_sampling_holds_is_planned() {
 
 #[test]
 fn what_sampling_of_pictures_holds_is_planned() {
-    let tiny = Tiny::open().expect("the known answers can be read");
+    let tiny = Tiny::own().expect("the known answers can be read");
     let model = tiny.model(&Device::flex()).expect("the tiny checkpoint loads");
     let prompts: Vec<Prompt> = tiny.cases.iter().map(|case| case.prompt()).collect();
     let train = format!("prompts = {0}\nmini_batch = {0}", prompts.len());
@@ -130,7 +130,7 @@ fn response(tiny: &Tiny, case: usize, sample: u32, count: usize) -> Response {
 
 #[test]
 fn what_an_update_holds_is_planned() {
-    let tiny = Tiny::open().expect("the known answers can be read");
+    let tiny = Tiny::own().expect("the known answers can be read");
     let count = tiny.cases.len();
     let train = |more: &str| format!("prompts = {count}\nmini_batch = {count}\n{more}");
     let packed = "[memory]\nlayout = \"packed\"\nrecompute_layers = true\n";
@@ -240,7 +240,7 @@ fn a_plan_loads_no_weight_and_refuses_what_cannot_fit() {
     let bench = Bench::new();
     let copy = bench.path("hollow");
     std::fs::create_dir(&copy).expect("made");
-    for entry in std::fs::read_dir(tiny("checkpoint")).expect("the checkpoint") {
+    for entry in std::fs::read_dir(own("checkpoint")).expect("the checkpoint") {
         let path = entry.expect("an entry").path();
         let weights = path.extension().is_some_and(|kind| kind == "safetensors");
         let bytes = if weights { Vec::new() } else { std::fs::read(&path).expect("read") };

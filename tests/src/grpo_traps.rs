@@ -71,7 +71,7 @@ fn log_probabilities_are_those_of_float64_whatever_the_logits_come_in() {
 /// responses that are likelier than they say, never as another record.
 #[test]
 fn log_probabilities_know_nothing_of_top_p() {
-    let tiny = Tiny::open().expect("the known answers can be read");
+    let tiny = Tiny::own().expect("the known answers can be read");
     let model = tiny.model(&Device::flex()).expect("the tiny checkpoint loads");
     let case = &tiny.cases[0];
     let request = Request { prompt: case.prompt(), key: 3, samples: 6 };
@@ -107,7 +107,7 @@ fn log_probabilities_know_nothing_of_top_p() {
 /// log-probability is that of its own place.
 #[test]
 fn only_the_places_of_a_response_carry_loss() {
-    let tiny = Tiny::open().expect("the known answers can be read");
+    let tiny = Tiny::own().expect("the known answers can be read");
     let model = tiny.model(&Device::flex()).expect("the tiny checkpoint loads");
     let (end, pad) = (1002, 1000);
     let responses = [vec![17, pad, 23, end], vec![end, 31, pad, pad, 40, 52, end]];

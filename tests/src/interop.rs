@@ -75,7 +75,7 @@ fn interop_an_export_loads_in_transformers_and_comes_back() {
     let mut command = trainer();
     command.arg("export").arg(bench.path("run")).arg("--out").arg(&export).args(["--dtype", "f32"]);
     bench.succeed(&mut command);
-    let tiny = Tiny::open().expect("the known answers can be read");
+    let tiny = Tiny::own().expect("the known answers can be read");
     let ours = load(&export);
     let before = tiny.model(&Device::flex()).expect("the tiny checkpoint loads");
     assert_ne!(logits(&ours, &tiny.cases[0]), logits(&before, &tiny.cases[0]), "training shows");

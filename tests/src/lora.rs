@@ -11,7 +11,7 @@ use wethink_trainer::folder::Folder;
 use wethink_trainer::peft::{self, Adapters};
 use wethink_trainer::train::lora::{Lora, maps, of_adapter};
 
-use crate::commands::{assert_fails, run, stdout, tiny, trainer};
+use crate::commands::{assert_fails, own, run, stdout, trainer};
 use crate::fixtures::{Case, Tiny, assert_close};
 use crate::interop::python;
 use crate::runs::{Bench, assert_same, tensors};
@@ -69,7 +69,7 @@ fn adapted(model: Model, lora: &Lora) -> Model {
 
 #[test]
 fn new_adapters_change_no_bit_and_every_map_can_have_one() {
-    let tiny = Tiny::open().expect("the known answers can be read");
+    let tiny = Tiny::own().expect("the known answers can be read");
     let base = tiny.model(&Device::flex()).expect("the tiny checkpoint loads");
     let model = lora(&["*"]).adapt(base.clone(), 3);
     let mut names = Vec::new();
@@ -86,7 +86,7 @@ fn new_adapters_change_no_bit_and_every_map_can_have_one() {
 
 #[test]
 fn merged_adapters_give_the_logits_of_unmerged_ones() {
-    let tiny = Tiny::open().expect("the known answers can be read");
+    let tiny = Tiny::own().expect("the known answers can be read");
     let base = tiny.model(&Device::flex()).expect("the tiny checkpoint loads");
     let model = adapted(base.clone(), &lora(&["*"]));
     let merged = model.clone().merge();
@@ -134,7 +134,7 @@ fn a_run_is_exported_merged_and_as_an_adapter_with_the_same_logits() {
         bench.path(name)
     };
     let (whole, adapter) = (export("whole", &["--dtype", "f32"]), export("adapter", &["--adapter"]));
-    let tiny_model = Tiny::open().expect("the known answers can be read");
+    let tiny_model = Tiny::own().expect("the known answers can be read");
     let base = tiny_model.model(&Device::flex()).expect("the tiny checkpoint loads");
     let adapters = Adapters::open(&adapter, base.config()).expect("our own layout");
     let beside = adapters.put(base.clone());
@@ -163,9 +163,9 @@ fn ask_and_eval_take_an_adapter_as_they_take_the_merged_weights() {
     for (out, more) in [(&whole, &["--dtype", "f32"][..]), (&adapter, &["--adapter"])] {
         bench.succeed(trainer().arg("export").arg(bench.path("run")).arg("--out").arg(out).args(more));
     }
-    let base = tiny("checkpoint");
+    let base = own("checkpoint");
     let ways = [(&base, None), (&base, Some(&adapter)), (&whole, None)];
-    let picture = tiny("images").join("coffee.png");
+    let picture = own("images").join("coffee.png");
     let asked = ways.map(|(checkpoint, adapter)| {
         let mut command = trainer();
         command.arg("ask").arg("--checkpoint").arg(checkpoint).arg("--image").arg(&picture);
@@ -181,7 +181,7 @@ fn ask_and_eval_take_an_adapter_as_they_take_the_merged_weights() {
         let mut command = trainer();
         command.arg("eval").arg("--checkpoint").arg(checkpoint).arg("--out").arg(&out);
         command.args(adapter.into_iter().flat_map(|dir| [Path::new("--adapter"), dir]));
-        command.arg("--data").arg(bench.path("rows.jsonl")).arg("--images").arg(tiny("images"));
+        command.arg("--data").arg(bench.path("rows.jsonl")).arg("--images").arg(own("images"));
         bench.succeed(command.args(["--device", "cpu", "--max-new-tokens", "4", "--limit", "3"]));
         let text = std::fs::read_to_string(&out).expect("answers");
         assert_eq!(text.lines().count(), 3);
@@ -199,13 +199,13 @@ fn ask_and_eval_take_an_adapter_as_they_take_the_merged_weights() {
 #[test]
 fn adapters_of_another_model_or_kind_are_refused_with_the_name() {
     let bench = Bench::new();
-    let tiny_model = Tiny::open().expect("the known answers can be read");
+    let tiny_model = Tiny::own().expect("the known answers can be read");
     let base = tiny_model.model(&Device::flex()).expect("the tiny checkpoint loads");
     let config = base.config().clone();
     let settings = lora(&["q_proj", "lm_head"]);
     let model = adapted(base, &settings);
     let dir = bench.path("adapter");
-    peft::write(&model, &settings, &tiny("checkpoint"), &dir).expect("written");
+    peft::write(&model, &settings, &own("checkpoint"), &dir).expect("written");
     let path = dir.join("adapter_config.json");
     let text = std::fs::read(&path).expect("the settings");
     let about: Value = serde_json::from_slice(&text).expect("JSON");
@@ -251,15 +251,15 @@ fn adapters_of_another_model_or_kind_are_refused_with_the_name() {
 #[ignore = "needs WETHINK_PYTHON with peft; see the module `interop`"]
 fn interop_adapters_of_peft_give_its_logits_and_ours_the_same_there() {
     let bench = Bench::new();
-    let tiny_model = Tiny::open().expect("the known answers can be read");
+    let tiny_model = Tiny::own().expect("the known answers can be read");
     let base = tiny_model.model(&Device::flex()).expect("the tiny checkpoint loads");
     let settings = Lora { rslora: true, ..lora(&["layers.*", "attn.qkv", "lm_head"]) };
-    let own = adapted(base.clone(), &settings);
+    let adapted = adapted(base.clone(), &settings);
     let (ours, theirs) = (bench.path("ours"), bench.path("theirs"));
-    peft::write(&own, &settings, &tiny("checkpoint"), &ours).expect("written");
+    peft::write(&adapted, &settings, &own("checkpoint"), &ours).expect("written");
     let cases = bench.path("cases.safetensors");
-    crate::interop::write_cases(&cases, &tiny_model, &own);
-    let output = python("train/adapters.py", &[&tiny("checkpoint"), &cases, &ours, &theirs]);
+    crate::interop::write_cases(&cases, &tiny_model, &adapted);
+    let output = python("train/adapters.py", &[&own("checkpoint"), &cases, &ours, &theirs]);
     eprintln!("largest differences of logits: {output}");
     let mut kinds = 0;
     for kind in std::fs::read_dir(&theirs).expect("PEFT's folders") {

@@ -8,12 +8,12 @@ use wethink_model::{Pack, PackType, Prompt};
 use wethink_trainer::folder::Folder;
 use wethink_trainer::pack::Quantize;
 
-use crate::commands::{assert_fails, run, stdout, tiny, trainer};
+use crate::commands::{assert_fails, own, run, stdout, trainer};
 use crate::packs::{greedy, load, open, packed};
 
 fn export(out: &Path) -> std::process::Command {
     let mut command = trainer();
-    command.arg("export").arg(tiny("checkpoint")).args(["--quantize", "q4", "--out"]).arg(out);
+    command.arg("export").arg(own("checkpoint")).args(["--quantize", "q4", "--out"]).arg(out);
     command
 }
 
@@ -90,7 +90,7 @@ fn an_interrupted_export_is_continued_and_another_one_is_not() {
         plan
     };
     std::fs::create_dir(&part).expect("a folder");
-    let checkpoint = tiny("checkpoint");
+    let checkpoint = own("checkpoint");
     let sizes = |name: &str| std::fs::metadata(checkpoint.join(name)).expect("a shard").len();
     let shards: Vec<(String, u64)> = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
         .into_iter()

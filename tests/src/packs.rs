@@ -195,6 +195,8 @@ fn golden_decoding_takes_seven_launches_a_layer() {
         let tensors = &folder.pack().expect("a pack").tensors;
         tensors.iter().find(|tensor| tensor.name == name).expect(name).parts.len() as u64
     };
+    let head =
+        if model.config().tie_word_embeddings { "model.embed_tokens.weight" } else { "lm_head.weight" };
     for rows in [1, 3] {
         let prompts: Vec<_> = set.cases[..rows].iter().map(|case| case.prompt()).collect();
         let longest = prompts.iter().map(|prompt| prompt.ids.len()).max().expect("a prompt");
@@ -208,7 +210,7 @@ fn golden_decoding_takes_seven_launches_a_layer() {
             ("mrope_append_joined", layers),
             ("packed_gate_up", layers),
             ("packed_gather", parts("model.embed_tokens.weight")),
-            ("packed_matvec", 3 * layers + parts("lm_head.weight")),
+            ("packed_matvec", 3 * layers + parts(head)),
             ("rms_norm", 1),
         ];
         assert_eq!(launches.iter().collect::<Vec<_>>(), want, "{rows} rows");

@@ -8,8 +8,7 @@ use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::commands::{run, tiny, trainer};
-use crate::fixtures::dir;
+use crate::commands::{own, run, trainer};
 
 /// A folder with rows, a recipe, and room for runs.
 pub struct Bench {
@@ -21,8 +20,7 @@ impl Bench {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let read = |name: &str| -> Value {
-            let path = dir().join("tiny-qwen2_5_vl").join(name);
-            serde_json::from_slice(&std::fs::read(path).expect(name)).expect("JSON")
+            serde_json::from_slice(&std::fs::read(own(name)).expect(name)).expect("JSON")
         };
         let (train, cases) = (read("train.json"), read("cases.json"));
         let mut lines = String::new();
@@ -56,9 +54,9 @@ impl Bench {
              [groups.language]\nlearning_rate = 1e-3\nweight_decay = 0.01\n\
              [groups.head]\nlearning_rate = 1e-3\n\
              [save]\nevery = 2\n",
-            tiny("checkpoint"),
+            own("checkpoint"),
             bench.path("rows.jsonl"),
-            tiny("images"),
+            own("images"),
         );
         std::fs::write(bench.path("recipe.toml"), recipe).expect("written");
         // No answer of a random model is right, but some are nearer than others.
@@ -80,9 +78,9 @@ impl Bench {
              [groups.language]\nlearning_rate = 1e-4\n\
              [groups.head]\nlearning_rate = 1e-4\n\
              [save]\nevery = 2\n",
-            tiny("checkpoint"),
+            own("checkpoint"),
             bench.path("graded.jsonl"),
-            tiny("images"),
+            own("images"),
         );
         std::fs::write(bench.path("grpo.toml"), grpo).expect("written");
         bench

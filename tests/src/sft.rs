@@ -11,7 +11,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use wethink_trainer::folder::Folder;
 
-use crate::commands::{assert_fails, run, stdout, tiny, trainer};
+use crate::commands::{assert_fails, own, run, stdout, trainer};
 use crate::runs::{Bench, assert_same, metrics, tensors};
 
 fn last_step(bench: &Bench, name: &str) -> u64 {
@@ -286,7 +286,7 @@ fn an_export_holds_the_runs_weights_under_the_released_names_and_answers_rows() 
     model.expect("an export loads here");
     for file in ["tokenizer.json", "chat_template.json", "generation_config.json", "preprocessor_config.json"]
     {
-        let original = std::fs::read(tiny("checkpoint").join(file)).expect(file);
+        let original = std::fs::read(own("checkpoint").join(file)).expect(file);
         assert_eq!(std::fs::read(whole.join(file)).expect(file), original, "{file}");
     }
     let half = export("bf16", "bf16");
@@ -313,7 +313,7 @@ fn an_export_holds_the_runs_weights_under_the_released_names_and_answers_rows() 
             "--max-new-tokens",
             "3",
         ]);
-        command.arg("--data").arg(bench.path("rows.jsonl")).arg("--images").arg(tiny("images"));
+        command.arg("--data").arg(bench.path("rows.jsonl")).arg("--images").arg(own("images"));
         command.arg("--out").arg(bench.path(out)).args(["--limit", "4"]).args(more);
         bench.succeed(&mut command)
     };

@@ -162,9 +162,19 @@ fn of_start(lab: &Lab, start: &Measured) -> Result<Value> {
 fn variant(lab: &Lab, name: &str, set: &[&str], about: &str) -> Result<Value> {
     let run = stages::variant(name);
     let answers = Answers::read(lab, &run, HEADLINE)?;
-    Ok(
-        json!({ "name": name, "set": set, "about": about, HEADLINE: answers.share(), "minutes": minutes(lab, &run)? }),
-    )
+    let varied = stages::varied();
+    let against = match lab.is_done(&format!("{varied}-on-{HEADLINE}")) {
+        true => answers.against(&Answers::read(lab, &varied, HEADLINE)?)?,
+        false => Value::Null,
+    };
+    Ok(json!({
+        "name": name,
+        "set": set,
+        "about": about,
+        HEADLINE: answers.share(),
+        "against the run it varies": against,
+        "minutes": minutes(lab, &run)?,
+    }))
 }
 
 fn endless(lab: &Lab) -> Result<Value> {
@@ -221,11 +231,14 @@ fn validated(lab: &Lab, run: &str) -> Result<Vec<(f64, f64)>> {
     Ok(points.iter().map(|(&step, (right, all))| (step as f64 / end, right / all)).collect())
 }
 
+/// A share in per cent; a half is rounded up, whatever the nearest binary number.
+fn percent(value: &Value) -> String {
+    value.as_f64().map_or("–".to_owned(), |share| format!("{:.1}", (1000.0 * share).round() / 10.0))
+}
+
 /// Tables in Markdown.
 fn tables(figures: &Value) -> String {
     let mut text = String::new();
-    let percent =
-        |value: &Value| value.as_f64().map_or("–".to_owned(), |share| format!("{:.1}", 100.0 * share));
     let share = |value: &Value| {
         if value.is_null() {
             return "–".to_owned();
@@ -268,12 +281,17 @@ fn tables(figures: &Value) -> String {
     }
     let variants = figures["variants of seed 1"].as_array().filter(|all| !all.is_empty());
     if let Some(variants) = variants {
-        text += "| variant of seed 1 | accuracy | minutes | answers that are the number of ticks |\n|---|---|---|---|\n";
+        text += "| variant of late GRPO, seed 1 | accuracy | p, late GRPO | minutes | answers that are the number of ticks |\n|---|---|---|---|---|\n";
         for row in variants {
             let (about, minutes) =
                 (row["about"].as_str().unwrap_or_default(), row["minutes"].as_f64().unwrap_or(0.0));
             let adds_up = percent(&row[HEADLINE]["answer_is_the_number_of_ticks"]);
-            let _ = writeln!(text, "| {about} | {} | {minutes:.0} | {adds_up} |", share(&row[HEADLINE]));
+            let beside = p(&row["against the run it varies"]);
+            let _ = writeln!(
+                text,
+                "| {about} | {} | {beside} | {minutes:.0} | {adds_up} |",
+                share(&row[HEADLINE])
+            );
         }
         text.push('\n');
     }
@@ -317,13 +335,24 @@ mod tests {
         let endless = json!({ "about": "without end", "sets": shares });
         let mut fewer = sets.clone();
         fewer[SETS[2].0] = json!({ "parent": share, "grpo": null, "control": null });
-        let text = tables(
-            &json!({ "seed 1": { "sets": sets, "runs": {} }, "seed 2": { "sets": fewer, "runs": {} }, "endless annotation": endless }),
-        );
+        let text = tables(&json!({
+            "seed 1": { "sets": sets, "runs": {} },
+            "seed 2": { "sets": fewer, "runs": {} },
+            "variants of seed 1": [
+                { "about": "one", HEADLINE: share, "against the run it varies": { "p": 1e-4 }, "minutes": 20.4 },
+                { "about": "other", HEADLINE: share, "against the run it varies": null, "minutes": 3.0 },
+            ],
+            "endless annotation": endless,
+        }));
+        for row in ["| one | 50.0 (45.0–55.0) | 1e-4 | 20 | – |", "| other | 50.0 (45.0–55.0) | – | 3 | – |"]
+        {
+            assert!(text.contains(row), "{text}");
+        }
         let open = format!("| {} | 50.0 (45.0–55.0) | – | – | – | – |", SETS[2].2);
         assert_eq!(text.matches(&open).count(), 1, "{text}");
         let alone = format!("| without end | |\n|---|---|\n| {} | 50.0 (45.0–55.0) |", SETS[0].2);
         assert!(text.contains(&alone), "{text}");
+        assert_eq!([0.6285, 0.3455, 0.9].map(|share| percent(&json!(share))), ["62.9", "34.6", "90.0"]);
         for (.., about) in SETS {
             let row = format!(
                 "| {about} | 50.0 (45.0–55.0) | 50.0 (45.0–55.0) | 50.0 (45.0–55.0) | 1e-9 | 0.250 |"

@@ -80,9 +80,14 @@ pub const VARIANTS: [(&str, &[&str], &str); 6] = [
     ("kl", &["loss.kl_weight=0.01"], "a divergence from the parent that costs 0.01"),
 ];
 
+/// The run that variants vary.
+pub fn varied() -> String {
+    format!("{}-1", STARTS[1].models[1])
+}
+
 /// The run of a variant.
 pub fn variant(name: &str) -> String {
-    format!("{}-1-{name}", STARTS[1].models[1])
+    format!("{}-{name}", varied())
 }
 
 /// The baseline whose annotated scenes never end, the rewarded kind among them: its name, and what is said of it.
