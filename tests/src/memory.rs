@@ -57,13 +57,22 @@ const LORA: &str = "[lora]\nrank = 8\nalpha = 16.0\nlearning_rate = 1.0\n";
 /// The most that one pass over sequences of these lengths holds, the last `targets` tokens of each being targets, and what is
 /// computed for it.
 fn step(config: &Config, recipe: &Recipe, lengths: &[usize], targets: usize) -> (f64, Memory) {
-    let held = alone(|| held(config, recipe, lengths, targets));
     let shapes = Shapes {
         lengths: lengths.iter().map(|&length| length as u64).collect(),
         targets: (targets * lengths.len()) as u64,
         grids: Vec::new(),
     };
-    (held, memory(config, recipe, &shapes, Arithmetic::Cpu, false))
+    let computed = memory(config, recipe, &shapes, Arithmetic::Cpu, false);
+    let mut held = alone(|| self::held(config, recipe, lengths, targets));
+    // Any thread's backward pass sweeps the graphs of all threads, and what it frees of this one's is not seen to be given back.
+    // Rare, beside other tests; a figure that is wrong stays wrong.
+    for _ in 0..2 {
+        if (computed.held() as f64 - held).abs() <= 0.15 * held {
+            break;
+        }
+        held = alone(|| self::held(config, recipe, lengths, targets));
+    }
+    (held, computed)
 }
 
 /// The first of the two.
