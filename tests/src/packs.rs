@@ -135,7 +135,7 @@ fn generate(
 fn a_pack_equals_its_weights_unpacked(device: &Device) {
     let set = Tiny::open().expect("the known answers can be read");
     for (quantize, overrides) in
-        [(Quantize::Q4, vec!["*.1.mlp.*=q8"]), (Quantize::Q8, vec!["visual.merger*=f16"])]
+        [(Quantize::Q4, vec!["*.0.mlp.*=q8"]), (Quantize::Q8, vec!["visual.merger*=f16"])]
     {
         let folder = packed(quantize, &overrides, &|_| 1.0);
         let folder = open(&folder);
