@@ -109,6 +109,7 @@ SHAPES = {
 
 MARGIN = 5e-4
 STEPS = 5
+PAD, END = 1000, 1002
 
 
 def merged(base, change):
@@ -125,7 +126,7 @@ def released(name):
 
 
 def drawn(config, seed, attention="eager"):
-    """A model with weights of unit gain: 1 / sqrt(inputs), biases of 0.1, norms around 1."""
+    """A model with weights of unit gain, 1 / sqrt(inputs), an embedding between that and 1, biases of 0.1, norms around 1."""
     torch.manual_seed(seed)
     model = Qwen2_5_VLForConditionalGeneration._from_config(
         Qwen2_5_VLConfig(**config), attn_implementation=attention, dtype=torch.float32
@@ -135,8 +136,8 @@ def drawn(config, seed, attention="eager"):
             if parameter.dim() == 1:
                 parameter.normal_(1.0 if "norm" in name or "ln_q" in name else 0.0, 0.1)
             else:
-                inputs = 1 if "embed_tokens" in name else parameter[0].numel()
-                parameter.normal_(0.0, inputs**-0.5 if inputs > 1 else config["hidden_size"] ** -0.25)
+                wide = config["hidden_size"] ** 0.5 if "embed_tokens" in name else parameter[0].numel()
+                parameter.normal_(0.0, wide**-0.5)
     return model.eval()
 
 
@@ -243,8 +244,8 @@ class Reference:
             min_new_tokens=48,
             max_new_tokens=48,
             repetition_penalty=penalty,
-            eos_token_id=[1002, 1000],
-            pad_token_id=1000,
+            eos_token_id=[END, PAD],
+            pad_token_id=PAD,
             output_scores=True,
             return_dict_in_generate=True,
         )
@@ -259,7 +260,7 @@ class Reference:
             answer = self.tokenizer(row["answer"] + "<|im_end|>\n", add_special_tokens=False, return_tensors="pt")
             batch.append((start, answer["input_ids"][0]))
         longest = max(len(start) + len(answer) for start, answer in batch)
-        ids = torch.full((len(batch), longest), 1000)
+        ids = torch.full((len(batch), longest), PAD)
         labels, mask = torch.full_like(ids, -100), torch.zeros_like(ids)
         for i, (start, answer) in enumerate(batch):
             end = len(start) + len(answer)

@@ -152,6 +152,7 @@ fn of_start(lab: &Lab, start: &Measured) -> Result<Value> {
                 "minutes": minutes(lab, run)?,
                 "floating-point operations": work(lab, run)?,
                 "drawn": drawn(lab, run)?,
+                "questions": questions(lab, run)?,
             }),
         ))
     });
@@ -173,6 +174,7 @@ fn variant(lab: &Lab, name: &str, set: &[&str], about: &str) -> Result<Value> {
         "about": about,
         HEADLINE: answers.share(),
         "against the run it varies": against,
+        "questions": questions(lab, &run)?,
         "minutes": minutes(lab, &run)?,
     }))
 }
@@ -197,6 +199,16 @@ fn drawn(lab: &Lab, model: &str) -> Result<Value> {
     let mean = lines.iter().map(|line| right(line) / SAMPLES as f64).sum::<f64>() / rows;
     let any = lines.iter().filter(|line| right(line) > 0.0).count() as f64 / rows;
     Ok(json!({ "rows": lines.len(), "pass@1": mean, (format!("pass@{SAMPLES}")): any }))
+}
+
+/// Questions that a run of reinforcement learning asked, those whose responses were all alike, and those it learned from.
+fn questions(lab: &Lab, run: &str) -> Result<Value> {
+    let lines = lab.lines(&format!("runs/{run}/metrics.jsonl"))?;
+    let sum = |name: &str| lines.iter().filter_map(|line| line["groups"][name].as_u64()).sum::<u64>();
+    Ok(match sum("sampled") {
+        0 => Value::Null,
+        asked => json!({ "asked": asked, "alike": sum("without_signal"), "used": sum("kept") }),
+    })
 }
 
 fn minutes(lab: &Lab, run: &str) -> Result<f64> {
