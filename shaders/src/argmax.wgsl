@@ -2,8 +2,8 @@
 // Ties go to the lowest id. A NaN is never chosen, neither are the two banned ids. A row without any candidate gives
 // 0xFFFFFFFF. Both zeros are equal; infinities compare as numbers.
 //
-// Parallel: one workgroup of 256 a row; its invocations stride over the vocabulary, then a shared tree keeps the
-// better of two. Workgroups are folded into x and y.
+// Parallel: one workgroup of 256 a row; its invocations stride over the vocabulary, eight ids at a time so that memory has
+// enough to do, then a shared tree keeps the better of two. Workgroups are folded into x and y.
 // Shapes: logits [N, V], ids [N].
 // Limits: N*V below 2^32, V below 2^32 - 1. Logits are compared as integers of the same order, because WGSL lets a
 //   compiler assume that floats are never NaN or infinite.
@@ -21,16 +21,23 @@ struct Info {
 
 const NONE = 0xFFFFFFFFu;
 
-var<workgroup> keys: array<u32, 256>;   // the best key each invocation has seen; 0 is below every number
-var<workgroup> chosen: array<u32, 256>; // and its id
+var<workgroup> bests: array<vec2<u32>, 256>; // the best key each invocation has seen, 0 for none, and its id
 
-// Integers in the order of the floats: 0 for NaN, above 0 for everything else.
-fn key_of(bits: u32) -> u32 {
-    let magnitude = bits & 0x7FFFFFFFu;
-    if (magnitude > 0x7F800000u) {
-        return 0u; // NaN
-    }
-    return select(0x80000000u + magnitude, 0x80000000u - magnitude, (bits >> 31u) == 1u);
+// Integers in the order of the floats of four ids: 0 for NaN, for banned ids and behind the last, above 0 for everything
+// else.
+fn keys_of(row: u32, id: vec4<u32>) -> vec4<u32> {
+    let at = vec4(row * info.vocab) + min(id, vec4(info.vocab - 1u));
+    let bits = vec4(logits[at.x], logits[at.y], logits[at.z], logits[at.w]);
+    let magnitude = bits & vec4(0x7FFFFFFFu);
+    let keys = select(vec4(0x80000000u) + magnitude, vec4(0x80000000u) - magnitude, bits >= vec4(0x80000000u));
+    let never = (magnitude > vec4(0x7F800000u)) | (id == vec4(info.banned_a)) | (id == vec4(info.banned_b))
+        | (id >= vec4(info.vocab));
+    return select(keys, vec4(0u), never);
+}
+
+// The better of two keys with their ids, the first of equals.
+fn better(one: vec2<u32>, other: vec2<u32>) -> vec2<u32> {
+    return select(one, other, other.x > one.x || (other.x == one.x && other.y < one.y));
 }
 
 @compute @workgroup_size(256)
@@ -44,28 +51,25 @@ fn main(
         return;
     }
 
-    var key = 0u;
-    var id = NONE;
-    for (var i = local; i < info.vocab; i += 256u) {
-        let next = key_of(logits[row * info.vocab + i]);
-        if (next > key && i != info.banned_a && i != info.banned_b) {
-            key = next;
-            id = i;
+    var best = vec2(0u, NONE);
+    for (var first = local; first < info.vocab; first += 2048u) {
+        let low = vec4(first) + vec4(0u, 256u, 512u, 768u);
+        let high = low + vec4(1024u);
+        let low_keys = keys_of(row, low);
+        let high_keys = keys_of(row, high);
+        for (var n = 0u; n < 4u; n++) {
+            best = better(best, vec2(low_keys[n], low[n]));
+            best = better(best, vec2(high_keys[n], high[n]));
         }
     }
-    keys[local] = key;
-    chosen[local] = id;
+    bests[local] = best;
     for (var half = 128u; half > 0u; half /= 2u) {
         workgroupBarrier();
         if (local < half) {
-            let other = local + half;
-            if (keys[other] > keys[local] || (keys[other] == keys[local] && chosen[other] < chosen[local])) {
-                keys[local] = keys[other];
-                chosen[local] = chosen[other];
-            }
+            bests[local] = better(bests[local], bests[local + half]);
         }
     }
     if (local == 0u) {
-        ids[row] = chosen[0];
+        ids[row] = select(bests[0].y, NONE, bests[0].x == 0u);
     }
 }

@@ -1,7 +1,8 @@
 // Log-probability of one chosen id a row: log softmax(logits / temperature)[id], without the softmax in memory.
 //
 // Parallel: one workgroup of 256 a row; each invocation keeps a running maximum and the sum of exponentials below it
-// over a stride of the vocabulary, then a shared tree merges the pairs. Workgroups are folded into x and y.
+// over a stride of the vocabulary, eight logits at a time so that memory has enough to do, then a shared tree merges the
+// pairs. Workgroups are folded into x and y.
 // Shapes: logits [N, V], ids [N], logprobs [N].
 // Limits: N*V below 2^32. Logits lie within 1e30 of zero. An id outside the vocabulary gives LOWEST and reads nothing.
 
@@ -22,6 +23,17 @@ const LOWEST = -1e30; // stands below every logit, far enough from the end of f3
 var<workgroup> maxima: array<f32, 256>; // the largest logit each invocation has seen
 var<workgroup> totals: array<f32, 256>; // the sum of exp((logit - maximum) / temperature)
 
+// Four logits of a row, LOWEST behind the last.
+fn four(base: u32, i: vec4<u32>) -> vec4<f32> {
+    let at = vec4(base) + min(i, vec4(info.vocab - 1u));
+    let found = vec4(logits[at.x], logits[at.y], logits[at.z], logits[at.w]);
+    return select(vec4(LOWEST), found, i < vec4(info.vocab));
+}
+
+fn largest(values: vec4<f32>) -> f32 {
+    return max(max(values.x, values.y), max(values.z, values.w));
+}
+
 @compute @workgroup_size(256)
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
@@ -36,14 +48,15 @@ fn main(
 
     var maximum = LOWEST;
     var total = 0.0;
-    for (var i = local; i < info.vocab; i += 256u) {
-        let logit = logits[base + i];
-        if (logit > maximum) {
-            total = total * exp((maximum - logit) * info.inverse_temperature) + 1.0;
-            maximum = logit;
-        } else {
-            total += exp((logit - maximum) * info.inverse_temperature);
-        }
+    for (var i = local; i < info.vocab; i += 2048u) {
+        let at = vec4(i) + vec4(0u, 256u, 512u, 768u);
+        let low = four(base, at);
+        let high = four(base, at + vec4(1024u));
+        let raised = max(maximum, largest(max(low, high)));
+        let weights = exp((low - raised) * info.inverse_temperature)
+            + exp((high - raised) * info.inverse_temperature);
+        total = total * exp((maximum - raised) * info.inverse_temperature) + dot(weights, vec4(1.0));
+        maximum = raised;
     }
     maxima[local] = maximum;
     totals[local] = total;

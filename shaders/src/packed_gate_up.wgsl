@@ -1,16 +1,17 @@
-// First half of a gated MLP for up to eight rows and packed matrices: y = silu(norm(x) G^T) * (norm(x) U^T), with
+// First half of a gated MLP for a few rows and packed matrices: y = silu(norm(x) G^T) * (norm(x) U^T), with
 // silu(g) = g / (1 + exp(-g)) and the norm x / sqrt(mean(x^2) + eps) * norm, its factor taken out of the sum. The
 // packing is described in packing.rs; both matrices have the same.
 //
-// Parallel: one workgroup of 256 for four columns of y, 32 invocations a row of G or of U, each with every 32nd unit of
-// 16 bytes. Tiles of x and the invocations' shares of the sums lie in workgroup memory, as in packed_matvec. Workgroups
-// are folded into x and y.
+// Parallel: one workgroup of 256 for eight values of a row of y, 64 invocations for two rows of G and the same two of U,
+// each with every 64th unit of 16 bytes of all four. x lies in workgroup memory, and workgroups follow one another, as in
+// packed_matvec; they are folded into x and y.
 // Shapes: x [R, K]; norm [K]; words [N', K'] and scales [N', S] of either matrix; y [R, N]. Columns
 //   start .. start + out_rows of y belong to the rows of the matrices; the other columns are left alone.
-// Limits: R <= 8; every buffer below 2^32 elements; |x| below about 1e17, where the f32 sum of squares would overflow.
+// Limits: K a multiple of 4; every buffer below 2^32 elements; |x| below about 1e17, where the f32 sum of squares would
+//   overflow; of |x| below about 1e-34 bits may be lost.
 
 struct Info {
-    rows: u32,      // R, 1 to 8
+    rows: u32,      // R
     width: u32,     // K, values of a row of a matrix
     out_rows: u32,  // N', rows of a matrix
     out_width: u32, // N, columns of y
@@ -18,12 +19,12 @@ struct Info {
     per_word: u32,  // values in a word: 8, 4 or 2
     row_words: u32, // K', words of a row of a matrix
     row_scales: u32, // S, words of a row's scales
-    tile: u32,      // columns of x staged at once, a multiple of 32
     eps: f32,       // added to the mean square
+    pad: u32,       // keeps the count of words even
 }
 
-@group(0) @binding(0) var<storage, read_write> x: array<f32>;                // [R, K], read
-@group(0) @binding(1) var<storage, read_write> norm: array<f32>;             // [K], read
+@group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>;          // [R, K/4], read
+@group(0) @binding(1) var<storage, read_write> norm: array<vec4<f32>>;       // [K/4], read
 @group(0) @binding(2) var<storage, read_write> gate_words: array<vec4<u32>>; // [N', K'/4], read
 @group(0) @binding(3) var<storage, read_write> gate_scales: array<u32>;      // [N', S], read but for halves
 @group(0) @binding(4) var<storage, read_write> up_words: array<vec4<u32>>;   // [N', K'/4], read
@@ -31,112 +32,118 @@ struct Info {
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;                // [R, N], written in part
 @group(0) @binding(7) var<uniform> info: Info;
 
-const LANES = 32u; // invocations of a row of a matrix
-const GROUP = 4u;  // columns of y of a workgroup: so many rows of G, then so many of U
+const LANES = 64u; // invocations of two rows of either matrix
+const GROUP = 8u;  // values of y of a workgroup
+const LINE = 65u;  // vectors between a unit's first vector of x and its second
 
-var<workgroup> staged: array<vec4<f32>, 448>; // [row of x][vector of a unit][unit] of a tile of x
-var<workgroup> sums: array<f32, 2048>;        // [row of x][invocation]
-var<workgroup> factors: array<f32, 8>;        // [row of x], 1 / rms
+var<workgroup> staged: array<vec4<f32>, 520>; // [vector of a unit][unit and one] of x, in steps
+var<workgroup> sums: array<vec4<f32>, 256>;   // [invocation] of two rows of G, two of U
+var<workgroup> squares: array<f32, 256>;      // [invocation] of x
 
-// The factor of the norm for every row of x.
-fn find_factors(local: u32) {
-    for (var r = 0u; r < info.rows; r++) {
-        var sum = 0.0;
-        for (var c = local; c < info.width; c += 256u) {
-            sum += x[r * info.width + c] * x[r * info.width + c];
-        }
-        sums[local] = sum;
-        for (var half = 128u; half > 0u; half /= 2u) {
-            workgroupBarrier();
-            if (local < half) {
-                sums[local] += sums[local + half];
-            }
-        }
-        workgroupBarrier();
-        if (local == 0u) {
-            factors[r] = inverseSqrt(sums[0] / f32(info.width) + info.eps);
-        }
-        workgroupBarrier();
+// What four neighbouring values of x are multiplied with, exactly, because their counterparts of W are read where they lie in
+// a word, as multiples of these steps' inverses.
+fn steps(vector: u32) -> vec4<f32> {
+    if (info.per_word == 2u) {
+        return vec4(1.0);
     }
+    let nibble = select(1.0, 0.0625, info.per_word == 8u && (vector & 1u) == 1u);
+    return nibble * vec4(1.0, 0.00390625, 1.0, 0.00390625);
 }
 
-fn staged_value(r: u32, column: u32) -> f32 {
-    if (column >= info.width) {
-        return 0.0;
+// Lays out the vectors of a row of x from `first` on, zeros behind the last; the invocation's share of their sum of squares.
+fn stage(r: u32, first: u32, local: u32) -> f32 {
+    var sum = 0.0;
+    for (var n = local; n < LANES * info.per_word; n += 256u) {
+        let at = first + n;
+        var four = vec4(0.0);
+        var factor = vec4(1.0);
+        if (at < info.width / 4u) {
+            four = x[r * (info.width / 4u) + at];
+            factor = norm[at];
+        }
+        sum += dot(four, four);
+        let vector = n & (info.per_word - 1u);
+        staged[vector * LINE + (n >> countTrailingZeros(info.per_word))] = four * factor * steps(vector);
     }
-    return x[r * info.width + column] * norm[column];
+    return sum;
 }
 
-// Lays out the columns from `column` on of every row of x, zeros behind the last.
-fn stage(column: u32, local: u32) {
-    let vectors = info.tile / 4u;
-    let units = info.tile / (4u * info.per_word);
-    for (var at = local; at < info.rows * vectors; at += 256u) {
-        let r = at / vectors;
-        let c = at % vectors;
-        let c0 = column + 4u * c;
-        staged[r * vectors + (c % info.per_word) * units + c / info.per_word] = vec4(
-            staged_value(r, c0),
-            staged_value(r, c0 + 1u),
-            staged_value(r, c0 + 2u),
-            staged_value(r, c0 + 3u),
-        );
-    }
+// The bits of a word under a mask, less `zero`, as a number: a float of 2^23 and so many ones has them as its last bits.
+fn field(word: vec4<u32>, mask: u32, zero: f32) -> vec4<f32> {
+    return bitcast<vec4<f32>>((word & vec4(mask)) | vec4(0x4B000000u)) - vec4(8388608.0 + zero);
 }
 
-// Four neighbouring values of a row: vector `v` of the unit's per_word ones.
-fn values(unit: vec4<u32>, v: u32) -> vec4<f32> {
+// One word of four bits a value, of each of four rows, with its eight values of x.
+fn nibbles(word: vec4<u32>, low: vec4<f32>, high: vec4<f32>) -> vec4<f32> {
+    let upper = word >> vec4(16u);
+    return field(word, 0xFu, 8.0) * low.x + field(word, 0xF00u, 2048.0) * low.y
+        + field(upper, 0xFu, 8.0) * low.z + field(upper, 0xF00u, 2048.0) * low.w
+        + field(word, 0xF0u, 128.0) * high.x + field(word, 0xF000u, 32768.0) * high.y
+        + field(upper, 0xF0u, 128.0) * high.z + field(upper, 0xF000u, 32768.0) * high.w;
+}
+
+// One word of eight bits a value, of each of four rows, with its four values of x.
+fn bytes(word: vec4<u32>, four: vec4<f32>) -> vec4<f32> {
+    let raised = word ^ vec4(0x80808080u);
+    let upper = raised >> vec4(16u);
+    return field(raised, 0xFFu, 128.0) * four.x + field(raised, 0xFF00u, 32768.0) * four.y
+        + field(upper, 0xFFu, 128.0) * four.z + field(upper, 0xFF00u, 32768.0) * four.w;
+}
+
+// One word of two halves, of each of four rows, with its two values of x.
+fn halves(word: vec4<u32>, two: vec2<f32>) -> vec4<f32> {
+    return vec4(
+        dot(unpack2x16float(word.x), two),
+        dot(unpack2x16float(word.y), two),
+        dot(unpack2x16float(word.z), two),
+        dot(unpack2x16float(word.w), two),
+    );
+}
+
+// The words that hold the scales of a block of two rows of either matrix, whose scales begin at `rows`; ones where there
+// are none.
+fn scale_words(rows: vec2<u32>, block: u32) -> vec4<u32> {
+    if (info.per_word == 2u) {
+        return vec4(0x3C003C00u);
+    }
+    let at = rows + vec2(block / 2u);
+    return vec4(gate_scales[at.x], gate_scales[at.y], up_scales[at.x], up_scales[at.y]);
+}
+
+// The block's scales in these words.
+fn scales_in(pairs: vec4<u32>, block: u32) -> vec4<f32> {
+    let own = pairs >> vec4(16u * (block % 2u));
+    return vec4(
+        unpack2x16float(own.x).x,
+        unpack2x16float(own.y).x,
+        unpack2x16float(own.z).x,
+        unpack2x16float(own.w).x,
+    );
+}
+
+// One unit of each of four rows with its values of x, which lie from `u` on.
+fn product(a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, d: vec4<u32>, u: u32) -> vec4<f32> {
+    let word = array<vec4<u32>, 4>(
+        vec4(a.x, b.x, c.x, d.x),
+        vec4(a.y, b.y, c.y, d.y),
+        vec4(a.z, b.z, c.z, d.z),
+        vec4(a.w, b.w, c.w, d.w),
+    );
     switch info.per_word {
         case 8u: {
-            let shift = vec4(0u, 8u, 16u, 24u) + 4u * (v % 2u);
-            return vec4<f32>((vec4(unit[v / 2u]) >> shift) & vec4(15u)) - 8.0;
+            return nibbles(word[0], staged[u], staged[u + LINE])
+                + nibbles(word[1], staged[u + 2u * LINE], staged[u + 3u * LINE])
+                + nibbles(word[2], staged[u + 4u * LINE], staged[u + 5u * LINE])
+                + nibbles(word[3], staged[u + 6u * LINE], staged[u + 7u * LINE]);
         }
         case 4u: {
-            let bytes = vec4(bitcast<i32>(unit[v])) << vec4(24u, 16u, 8u, 0u);
-            return vec4<f32>(bytes >> vec4(24u));
+            return bytes(word[0], staged[u]) + bytes(word[1], staged[u + LINE])
+                + bytes(word[2], staged[u + 2u * LINE]) + bytes(word[3], staged[u + 3u * LINE]);
         }
         default: {
-            return vec4(unpack2x16float(unit[2u * v]), unpack2x16float(unit[2u * v + 1u]));
+            return halves(word[0], staged[u].xy) + halves(word[1], staged[u].zw)
+                + halves(word[2], staged[u + LINE].xy) + halves(word[3], staged[u + LINE].zw);
         }
-    }
-}
-
-// A unit of a row of U, or of G.
-fn unit_of(up: bool, row: u32, unit: u32) -> vec4<u32> {
-    let at = row * (info.row_words / 4u) + unit;
-    if (up) {
-        return up_words[at];
-    }
-    return gate_words[at];
-}
-
-// The scale of the block that a unit of a row lies in.
-fn scale_of(up: bool, row: u32, unit: u32) -> f32 {
-    if (info.per_word == 2u) {
-        return 1.0;
-    }
-    let block = unit * info.per_word / 8u;
-    let at = row * info.row_scales + block / 2u;
-    if (up) {
-        return unpack2x16float(up_scales[at])[block % 2u];
-    }
-    return unpack2x16float(gate_scales[at])[block % 2u];
-}
-
-// Adds the share of one invocation for one row of a matrix and the staged tile, `units` of which hold columns.
-fn add_share(up: bool, row: u32, first_unit: u32, units: u32, local: u32) {
-    let tile_units = info.tile / (4u * info.per_word);
-    for (var r = 0u; r < info.rows; r++) {
-        var sum = 0.0;
-        for (var u = local % LANES; u < units; u += LANES) {
-            let unit = unit_of(up, row, first_unit + u);
-            var dots = 0.0;
-            for (var v = 0u; v < info.per_word; v++) {
-                dots += dot(values(unit, v), staged[r * (info.tile / 4u) + v * tile_units + u]);
-            }
-            sum += dots * scale_of(up, row, first_unit + u);
-        }
-        sums[r * 256u + local] += sum;
     }
 }
 
@@ -147,41 +154,52 @@ fn main(
     @builtin(local_invocation_index) local: u32,
 ) {
     let group = workgroup.y * workgroups.x + workgroup.x;
-    if (group * GROUP >= info.out_rows) {
+    let r = group % info.rows;
+    let first_row = (group / info.rows) * GROUP;
+    if (first_row >= info.out_rows) {
         return;
     }
-    find_factors(local);
-    for (var r = 0u; r < info.rows; r++) {
-        sums[r * 256u + local] = 0.0;
-    }
-
-    let up = local >= GROUP * LANES;
-    let row = group * GROUP + (local / LANES) % GROUP;
-    let row_units = info.row_words / 4u;
-    let tile_units = info.tile / (4u * info.per_word);
-    for (var first_unit = 0u; first_unit < row_units; first_unit += tile_units) {
-        stage(first_unit * 4u * info.per_word, local);
-        workgroupBarrier();
-        if (row < info.out_rows) {
-            add_share(up, row, first_unit, min(tile_units, row_units - first_unit), local);
-        }
-        workgroupBarrier();
-    }
-
     let lane = local % LANES;
-    for (var half = LANES / 2u; half > 0u; half /= 2u) {
-        if (lane < half) {
-            for (var r = 0u; r < info.rows; r++) {
-                sums[r * 256u + local] += sums[r * 256u + local + half];
-            }
-        }
+    let row = first_row + 2u * (local / LANES);
+    // Behind the last row, the last row is read once more.
+    let rows = min(vec2(row) + vec2(0u, 1u), vec2(info.out_rows - 1u));
+    let row_units = info.row_words / 4u;
+
+    var sum = vec4(0.0);
+    var square = 0.0;
+    for (var first_unit = 0u; first_unit < row_units; first_unit += LANES) {
+        // Behind the last unit, the last unit is read once more; its values of x are zeros.
+        let unit = min(first_unit + lane, row_units - 1u);
+        let at = rows * row_units + vec2(unit);
+        let a = gate_words[at.x];
+        let b = gate_words[at.y];
+        let c = up_words[at.x];
+        let d = up_words[at.y];
+        let block = unit * info.per_word / 8u;
+        let pairs = scale_words(rows * info.row_scales, block);
+        square += stage(r, first_unit * info.per_word, local);
+        workgroupBarrier();
+        sum += product(a, b, c, d, lane) * scales_in(pairs, block);
         workgroupBarrier();
     }
-    if (up || lane >= info.rows || row >= info.out_rows) {
+
+    sums[local] = sum;
+    squares[local] = square;
+    for (var half = 128u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if (local < half) {
+            squares[local] += squares[local + half];
+        }
+        if (half < LANES && lane < half) {
+            sums[local] += sums[local + half];
+        }
+    }
+    workgroupBarrier();
+    if (lane >= 2u || row + lane >= info.out_rows) {
         return;
     }
-    let at = lane * 256u + local - lane;
-    let gate = sums[at] * factors[lane];
-    let value = sums[at + GROUP * LANES] * factors[lane];
-    y[lane * info.out_width + info.start + row] = gate / (1.0 + exp(-gate)) * value;
+    let factor = inverseSqrt(squares[0] / f32(info.width) + info.eps);
+    let gate = sums[local - lane][lane] * factor;
+    let value = sums[local - lane][lane + 2u] * factor;
+    y[r * info.out_width + info.start + row + lane] = gate / (1.0 + exp(-gate)) * value;
 }

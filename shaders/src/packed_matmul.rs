@@ -10,7 +10,8 @@ use crate::{Binding, Kernel, elements, fold};
 /// The kernel's text.
 pub const WGSL: &str = include_str!("packed_matmul.wgsl");
 
-const TILE: u32 = 64;
+/// Rows of x and of W of a workgroup.
+const TILE: [u32; 2] = [128, 64];
 
 /// This kernel as data.
 pub const KERNEL: Kernel = Kernel {
@@ -63,7 +64,7 @@ pub fn grid(params: &Params) -> [u32; 3] {
     elements(&[params.first + params.out_rows, params.row_words]);
     elements(&[params.rows, params.out_width]);
     elements(&[params.rows, params.width]);
-    fold(u64::from(params.rows.div_ceil(TILE)) * u64::from(params.out_rows.div_ceil(TILE)))
+    fold(u64::from(params.rows.div_ceil(TILE[0])) * u64::from(params.out_rows.div_ceil(TILE[1])))
 }
 
 /// The definition: y `[R, N]` afterwards, of x `[R, K]`, W unpacked, the bias `[N]` and y `before`; and the largest sum of
@@ -111,8 +112,8 @@ fn case(
     let (want, mass) = twin(&params, &x, &w.dense(), &bias, &before);
     let [packed, scales] = w.slots();
     // The second workgroup takes the next rows of x, or where there are none the next rows of W.
-    let second = match (rows > 64, out_rows > 64) {
-        (true, _) => Some(64 * out_width + around),
+    let second = match (rows > 128, out_rows > 64) {
+        (true, _) => Some(128 * out_width + around),
         (false, true) => Some(64 + around),
         (false, false) => None,
     };
@@ -135,11 +136,12 @@ fn case(
 pub fn cases() -> Vec<Case> {
     let mut all = Vec::new();
     for packing in ALL {
-        all.push(case("primes", packing, [67, 71, 101], 1.0, (true, 3)));
+        all.push(case("primes", packing, [131, 71, 101], 1.0, (true, 3)));
         all.push(case("one value", packing, [1, 1, 1], 1.0, (false, 0)));
-        all.push(case("a tile less one", packing, [63, 63, 31], 1.0, (true, 1)));
-        all.push(case("a tile", packing, [64, 64, 32], 1.0, (false, 0)));
-        all.push(case("a tile and one", packing, [65, 65, 33], 1.0, (true, 2)));
+        all.push(case("half a tile less one", packing, [63, 63, 31], 1.0, (true, 1)));
+        all.push(case("half a tile", packing, [64, 64, 32], 1.0, (false, 0)));
+        all.push(case("a tile", packing, [128, 64, 32], 1.0, (false, 0)));
+        all.push(case("half a tile and one", packing, [65, 65, 33], 1.0, (true, 2)));
         all.push(case("the tower's MLP", packing, [9, 65, 3420], 1.0, (true, 0)));
         all.push(case("7B: from the stream", packing, [11, 66, 3584], 1.0, (true, 0)));
         all.push(case("no rows", packing, [0, 5, 64], 1.0, (false, 0)));

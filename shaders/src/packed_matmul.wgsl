@@ -1,8 +1,8 @@
 // Product of many rows with a packed matrix, y = x W^T + bias: prompts and pictures. W's packing is described in
 // packing.rs; x and the unpacked values stay f32 in workgroup memory, because this family's activations overflow half precision.
 //
-// Parallel: one workgroup of 256 for 64 rows of x and 64 of W; each invocation sums 4 x 4 products over blocks of 32
-// columns, which the workgroup unpacks once. Workgroups are folded into x and y.
+// Parallel: one workgroup of 256 for 128 rows of x and 64 of W; each invocation sums 8 x 4 products over 16 columns at a
+// time, which the workgroup unpacks once, into vectors of four rows. Workgroups are folded into x and y.
 // Shapes: x [R, K]; words [N', K']; scales [N', S]; bias [N]; y [R, N]. Columns start .. start + out_rows of y belong to
 //   rows first .. first + out_rows of words; the other columns are left alone.
 // Limits: every buffer below 2^32 elements.
@@ -27,60 +27,104 @@ struct Info {
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;      // [R, N], written in part
 @group(0) @binding(5) var<uniform> info: Info;
 
-const TILE = 64u;  // rows of x and of W of a workgroup
-const BLOCK = 32u; // columns at once: those that share a scale
+const ROWS_X = 128u; // rows of x of a workgroup
+const ROWS_W = 64u;  // rows of W of a workgroup
+const COLUMNS = 16u; // columns at once: half of those that share a scale
 
-var<workgroup> xs: array<f32, 2048>; // [column][row of x]
-var<workgroup> ws: array<f32, 2048>; // [column][row of W]
+var<workgroup> xs: array<vec4<f32>, 512>; // [column][four rows of x], at place_x()
+var<workgroup> ws: array<vec4<f32>, 256>; // [column][four rows of W], at place_w()
 
+// Where four rows of a column lie: each column has another order, so that what is written side by side falls into
+// different banks.
+fn place_x(column: u32, quad: u32) -> u32 {
+    return column * (ROWS_X / 4u) + (quad ^ column);
+}
+
+fn place_w(column: u32, quad: u32) -> u32 {
+    return column * (ROWS_W / 4u) + (quad ^ column);
+}
+
+// Four numbers from `first` on, the last of `count` in place of what is behind it.
+fn four_rows(first: u32, count: u32) -> vec4<u32> {
+    return min(vec4(first) + vec4(0u, 1u, 2u, 3u), vec4(count - 1u));
+}
+
+// Sixteen columns of x from `column` on, zeros behind the last.
 fn stage_x(first_row: u32, column: u32, local: u32) {
-    for (var at = local; at < TILE * BLOCK; at += 256u) {
-        let row = first_row + at / BLOCK;
-        let c = column + at % BLOCK;
-        var value = 0.0;
-        if (row < info.rows && c < info.width) {
-            value = x[row * info.width + c];
+    let c = local % COLUMNS;
+    for (var quad = local / COLUMNS; quad < ROWS_X / 4u; quad += 16u) {
+        var four = vec4(0.0);
+        if (column + c < info.width) {
+            let at = four_rows(first_row + 4u * quad, info.rows) * info.width + vec4(column + c);
+            four = vec4(x[at.x], x[at.y], x[at.z], x[at.w]);
         }
-        xs[(at % BLOCK) * TILE + at / BLOCK] = value;
+        xs[place_x(c, quad)] = four;
     }
 }
 
-fn scale_of(row: u32, block: u32) -> f32 {
+// The scales of a block of four rows.
+fn scales_of(rows: vec4<u32>, block: u32) -> vec4<f32> {
     if (info.per_word == 2u) {
-        return 1.0;
+        return vec4(1.0);
     }
-    return unpack2x16float(scales[row * info.row_scales + block / 2u])[block % 2u];
+    let at = rows * info.row_scales + vec4(block / 2u);
+    let shift = vec4(16u * (block % 2u));
+    let pair = vec4(scales[at.x], scales[at.y], scales[at.z], scales[at.w]) >> shift;
+    return vec4(
+        unpack2x16float(pair.x).x,
+        unpack2x16float(pair.y).x,
+        unpack2x16float(pair.z).x,
+        unpack2x16float(pair.w).x,
+    );
 }
 
-// Value `i` of a word.
-fn value_of(word: u32, i: u32) -> f32 {
+// Value `i` of a word of each of four rows.
+fn values(word: vec4<u32>, i: u32) -> vec4<f32> {
     switch info.per_word {
         case 8u: {
-            return f32((word >> (8u * (i % 4u) + 4u * (i / 4u))) & 15u) - 8.0;
+            return vec4<f32>((word >> vec4(8u * (i % 4u) + 4u * (i / 4u))) & vec4(15u)) - 8.0;
         }
         case 4u: {
-            return f32((bitcast<i32>(word) << (24u - 8u * i)) >> 24u);
+            return vec4<f32>(bitcast<vec4<i32>>(word << vec4(24u - 8u * i)) >> vec4(24u));
         }
         default: {
-            return unpack2x16float(word)[i];
+            let own = word >> vec4(16u * i);
+            return vec4(
+                unpack2x16float(own.x).x,
+                unpack2x16float(own.y).x,
+                unpack2x16float(own.z).x,
+                unpack2x16float(own.w).x,
+            );
         }
     }
 }
 
-fn stage_w(first_row: u32, block: u32, local: u32) {
-    let block_words = BLOCK / info.per_word;
-    for (var at = local; at < TILE * block_words; at += 256u) {
-        let row = at / block_words;
-        let w = at % block_words;
-        var word = 0u;
-        var scale = 0.0;
-        if (first_row + row < info.out_rows) {
-            let stored = info.first + first_row + row;
-            word = words[stored * info.row_words + block * block_words + w];
-            scale = scale_of(stored, block);
-        }
-        for (var i = 0u; i < info.per_word; i++) {
-            ws[(w * info.per_word + i) * TILE + row] = value_of(word, i) * scale;
+// Sixteen columns of W from `column` on: each invocation unpacks four rows of one.
+fn stage_w(first_row: u32, column: u32, local: u32) {
+    let quad = local / COLUMNS;
+    let c = local % COLUMNS;
+    let rows = vec4(info.first) + four_rows(first_row + 4u * quad, info.out_rows);
+    let at = rows * info.row_words + vec4((column + c) / info.per_word);
+    let word = vec4(words[at.x], words[at.y], words[at.z], words[at.w]);
+    ws[place_w(c, quad)] = values(word, c % info.per_word) * scales_of(rows, column / 32u);
+}
+
+// [row of x] of 4 rows of W.
+fn outer(four: vec4<f32>, w: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4(four.x * w, four.y * w, four.z * w, four.w * w);
+}
+
+// Writes rows of x from `row` on, columns of W from `column` on, as far as there are that many.
+fn store(row: u32, column: u32, sums: mat4x4<f32>) {
+    for (var i = 0u; i < 4u; i++) {
+        for (var j = 0u; j < 4u; j++) {
+            if (row + i < info.rows && column + j < info.out_rows) {
+                var value = sums[i][j];
+                if (info.biased == 1u) {
+                    value += bias[info.start + column + j];
+                }
+                y[(row + i) * info.out_width + info.start + column + j] = value;
+            }
         }
     }
 }
@@ -92,42 +136,37 @@ fn main(
     @builtin(local_invocation_index) local: u32,
 ) {
     let group = workgroup.y * workgroups.x + workgroup.x;
-    let row_tiles = (info.rows + TILE - 1u) / TILE;
-    if (group >= row_tiles * ((info.out_rows + TILE - 1u) / TILE)) {
+    let row_tiles = (info.rows + ROWS_X - 1u) / ROWS_X;
+    if (group >= row_tiles * ((info.out_rows + ROWS_W - 1u) / ROWS_W)) {
         return;
     }
-    let first_x = (group % row_tiles) * TILE;
-    let first_w = (group / row_tiles) * TILE;
-    let own_x = 4u * (local / 16u);
-    let own_w = 4u * (local % 16u);
+    let first_x = (group % row_tiles) * ROWS_X;
+    let first_w = (group / row_tiles) * ROWS_W;
+    let quad_x = local / 16u;
+    let quad_w = local % 16u;
+    let both = first_x + ROWS_X / 2u < info.rows; // whether the second half of the rows of x is there
 
-    var acc = array<vec4<f32>, 4>(vec4(0.0), vec4(0.0), vec4(0.0), vec4(0.0)); // [row of x] of 4 rows of W
-    let blocks = info.row_words * info.per_word / BLOCK;
-    for (var block = 0u; block < blocks; block++) {
-        stage_x(first_x, block * BLOCK, local);
-        stage_w(first_w, block, local);
+    var low = mat4x4<f32>();  // [row of x] of 4 rows of W
+    var high = mat4x4<f32>(); // the same 64 rows of x further
+    for (var column = 0u; column < info.row_words * info.per_word; column += COLUMNS) {
+        stage_x(first_x, column, local);
+        stage_w(first_w, column, local);
         workgroupBarrier();
-        for (var c = 0u; c < BLOCK; c++) {
-            let at = c * TILE + own_w;
-            let w = vec4(ws[at], ws[at + 1u], ws[at + 2u], ws[at + 3u]);
-            for (var i = 0u; i < 4u; i++) {
-                acc[i] += xs[c * TILE + own_x + i] * w;
+        for (var c = 0u; c < COLUMNS; c += 2u) {
+            let w0 = ws[place_w(c, quad_w)];
+            let w1 = ws[place_w(c + 1u, quad_w)];
+            low += outer(xs[place_x(c, quad_x)], w0);
+            low += outer(xs[place_x(c + 1u, quad_x)], w1);
+            if (both) {
+                high += outer(xs[place_x(c, quad_x + 16u)], w0);
+                high += outer(xs[place_x(c + 1u, quad_x + 16u)], w1);
             }
         }
         workgroupBarrier();
     }
 
-    for (var i = 0u; i < 4u; i++) {
-        let row = first_x + own_x + i;
-        for (var j = 0u; j < 4u; j++) {
-            let column = first_w + own_w + j;
-            if (row < info.rows && column < info.out_rows) {
-                var value = acc[i][j];
-                if (info.biased == 1u) {
-                    value += bias[info.start + column];
-                }
-                y[row * info.out_width + info.start + column] = value;
-            }
-        }
+    store(first_x + 4u * quad_x, first_w + 4u * quad_w, low);
+    if (both) {
+        store(first_x + ROWS_X / 2u + 4u * quad_x, first_w + 4u * quad_w, high);
     }
 }

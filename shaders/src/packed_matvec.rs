@@ -4,16 +4,16 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::case::{Case, Numbers, Slot, Values, words};
 use crate::packed_case::{ALL, Matrix, bound, product, unpack};
-use crate::packing::{BLOCK, Packing};
+use crate::packing::Packing;
 use crate::{Binding, Kernel, elements, fold};
 
 /// The kernel's text.
 pub const WGSL: &str = include_str!("packed_matvec.wgsl");
 
-/// The most rows of x that a launch takes.
-pub const MAX_ROWS: u32 = 8;
+/// What K is a multiple of: x is read in vectors.
+pub const WIDTH_UNIT: u32 = 4;
 
-const GROUP: u32 = 8;
+const GROUP: u32 = 16;
 
 /// This kernel as data.
 pub const KERNEL: Kernel = Kernel {
@@ -36,9 +36,9 @@ pub const KERNEL: Kernel = Kernel {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
 pub struct Params {
-    /// R, 1 to [`MAX_ROWS`].
+    /// R.
     pub rows: u32,
-    /// K, values of a row of W.
+    /// K, values of a row of W, a multiple of [`WIDTH_UNIT`].
     pub width: u32,
     /// Rows of W in use.
     pub out_rows: u32,
@@ -54,8 +54,6 @@ pub struct Params {
     pub row_words: u32,
     /// Words of a row's scales.
     pub row_scales: u32,
-    /// Columns of x staged at once, [`tile`].
-    pub tile: u32,
     /// 1: x is normed first.
     pub normed: u32,
     /// Added to the mean square.
@@ -64,23 +62,20 @@ pub struct Params {
     pub biased: u32,
     /// 1: the product is added to y.
     pub added: u32,
-}
-
-/// Columns of x that fit into workgroup memory at once, for R rows of x.
-pub fn tile(rows: u32) -> u32 {
-    448 * 4 / rows / BLOCK as u32 * BLOCK as u32
+    /// Keeps the count of words even.
+    pub pad: u32,
 }
 
 /// Workgroups to launch.
 ///
 /// # Panics
 ///
-/// If R is 0 or above [`MAX_ROWS`]; from 2³² elements on.
+/// If K is no multiple of [`WIDTH_UNIT`]; from 2³² elements on.
 pub fn grid(params: &Params) -> [u32; 3] {
-    assert!((1..=MAX_ROWS).contains(&params.rows), "{} rows of x in one launch", params.rows);
+    assert!(params.width.is_multiple_of(WIDTH_UNIT), "a row of {} values", params.width);
     elements(&[params.first + params.out_rows, params.row_words]);
     elements(&[params.rows, params.out_width]);
-    fold(u64::from(params.out_rows.div_ceil(GROUP)))
+    fold(u64::from(params.rows) * u64::from(params.out_rows.div_ceil(GROUP)))
 }
 
 /// What a launch reads.
@@ -163,15 +158,21 @@ fn case(
         per_word: packing.per_word(),
         row_words: packing.row_words(width) as u32,
         row_scales: packing.scale_words(width) as u32,
-        tile: tile(rows as u32),
         normed: extras.normed.into(),
         eps: 1e-6,
         biased: extras.biased.into(),
         added: extras.added.into(),
+        pad: 0,
     };
     let inputs = Inputs { x: &x, norm: &norm, packing, words: &w.words, scales: &w.scales, bias: &bias };
     let (want, mass) = twin(&params, &inputs, &before);
     let [packed, scales] = w.slots();
+    // The second workgroup takes the next row of x, or where there is none the next rows of W.
+    let second = match (rows > 1, out_rows > 16) {
+        (true, _) => Some(out_width + extras.around),
+        (false, true) => Some(extras.around + GROUP as usize),
+        (false, false) => None,
+    };
     Case {
         name: format!("{name}, {packing:?}"),
         words: words(&params),
@@ -182,11 +183,7 @@ fn case(
             packed,
             scales,
             Slot::Read(Values::F32(bias)),
-            Slot::Updated {
-                before,
-                want,
-                second_group: (out_rows > 8).then_some(extras.around + GROUP as usize),
-            },
+            Slot::Updated { before, want, second_group: second },
         ],
         bound: bound(width, mass + f64::from(magnitude)),
     }
@@ -196,18 +193,20 @@ fn case(
 pub fn cases() -> Vec<Case> {
     let mut all = Vec::new();
     for packing in ALL {
-        all.push(case("two workgroups and a prime", packing, [1, 13, 1009], 1.0, FULL));
-        all.push(case("one value", packing, [1, 1, 1], 1.0, PLAIN));
-        all.push(case("a block less one", packing, [2, 7, 31], 1.0, FULL));
-        all.push(case("a block", packing, [3, 8, 32], 1.0, PLAIN));
-        all.push(case("a block and one, the most rows", packing, [8, 9, 33], 1.0, FULL));
+        all.push(case("two workgroups and a prime", packing, [1, 29, 1012], 1.0, FULL));
+        all.push(case("four values", packing, [1, 1, 4], 1.0, PLAIN));
+        all.push(case("a block less a vector", packing, [2, 7, 28], 1.0, FULL));
+        all.push(case("a block", packing, [3, 16, 32], 1.0, PLAIN));
+        all.push(case("a block and a vector", packing, [8, 17, 36], 1.0, FULL));
         all.push(case("3B: from the stream", packing, [1, 21, 2048], 1.0, FULL));
-        all.push(case("3B: back to it", packing, [2, 9, 11008], 1.0, PLAIN));
+        all.push(case("3B: back to it", packing, [2, 18, 11008], 1.0, PLAIN));
         all.push(case("7B: from the stream", packing, [1, 21, 3584], 1.0, FULL));
-        all.push(case("7B: back to it", packing, [1, 9, 18944], 1.0, PLAIN));
+        all.push(case("7B: back to it", packing, [1, 19, 18944], 1.0, PLAIN));
         all.push(case("the tower's MLP", packing, [5, 11, 3420], 1.0, PLAIN));
         all.push(case("no rows of W", packing, [1, 0, 64], 1.0, PLAIN));
+        all.push(case("no rows of x", packing, [0, 5, 64], 1.0, PLAIN));
         all.push(case("large magnitudes", packing, [1, 17, 1000], 1e14, FULL));
+        all.push(case("small magnitudes", packing, [1, 17, 1000], 1e-20, PLAIN));
     }
     all
 }

@@ -4,8 +4,8 @@
 // exceeds draw times their total. NaN and -infinity are never drawn.
 //
 // Parallel: one workgroup of 256 a row. Logits become integers in the same order, and the edges of both sets are found by
-// settling one bit of such an integer a pass: counting for top_k, adding weights for top_p. Workgroups are folded into x
-// and y.
+// settling two bits of such an integer a pass: counting for top_k, adding weights for top_p. A pass takes eight ids at a
+// time so that memory has enough to do. Workgroups are folded into x and y.
 // Shapes: logits [N, V]; draws and ids [N].
 // Limits: N*V below 2^32; temperature above 0. Draws above 0.999999 count as that. A row without a finite best logit
 //   gets 0xFFFFFFFF.
@@ -29,8 +29,8 @@ struct Info {
 const NONE = 0xFFFFFFFFu;
 const INFINITE = 0xFF800000u; // the key of +infinity
 
-var<workgroup> numbers: array<u32, 256>; // shares of a count or a maximum
-var<workgroup> masses: array<f32, 256>;  // shares of a sum of weights
+var<workgroup> numbers: array<vec4<u32>, 256>; // shares of counts, or of a maximum in the first
+var<workgroup> masses: array<vec4<f32>, 256>;  // shares of sums of weights
 
 // Ascending with the logit; 0 for what is never drawn.
 fn key_of(row: u32, id: u32) -> u32 {
@@ -55,10 +55,31 @@ fn weight_of(key: u32, top: f32) -> f32 {
     return exp((logit_of(key) - top) / info.temperature);
 }
 
+// Of four ids at once; 0 behind the last as well.
+fn keys_of(row: u32, id: vec4<u32>) -> vec4<u32> {
+    let at = vec4(row * info.vocab) + min(id, vec4(info.vocab - 1u));
+    let bits = bitcast<vec4<u32>>(vec4(logits[at.x], logits[at.y], logits[at.z], logits[at.w]));
+    let keys = select(bits | vec4(0x80000000u), ~bits, bits > vec4(0x80000000u)); // both zeros are equal
+    let never = ((bits & vec4(0x7FFFFFFFu)) > vec4(0x7F800000u)) | (bits == vec4(0xFF800000u))
+        | (id == vec4(info.banned_a)) | (id == vec4(info.banned_b)) | (id >= vec4(info.vocab));
+    return select(keys, vec4(0u), never);
+}
+
+fn weights_of(keys: vec4<u32>, top: f32) -> vec4<f32> {
+    let logit = bitcast<vec4<f32>>(select(~keys, keys & vec4(0x7FFFFFFFu), keys >= vec4(0x80000000u)));
+    return exp((logit - top) / info.temperature);
+}
+
+// Four ids of an invocation, from its first on.
+fn four_ids(id: u32) -> vec4<u32> {
+    return vec4(id) + vec4(0u, 256u, 512u, 768u);
+}
+
 fn largest_key(row: u32, local: u32) -> u32 {
-    var largest = 0u;
-    for (var id = local; id < info.vocab; id += 256u) {
-        largest = max(largest, key_of(row, id));
+    var largest = vec4(0u);
+    for (var id = local; id < info.vocab; id += 2048u) {
+        let ids = four_ids(id);
+        largest = max(largest, max(keys_of(row, ids), keys_of(row, ids + vec4(1024u))));
     }
     workgroupBarrier();
     numbers[local] = largest;
@@ -69,17 +90,26 @@ fn largest_key(row: u32, local: u32) -> u32 {
         }
     }
     workgroupBarrier();
-    return numbers[0];
+    return max(max(numbers[0].x, numbers[0].y), max(numbers[0].z, numbers[0].w));
 }
 
-// How many keys are at least `least`.
-fn count(row: u32, least: u32, local: u32) -> u32 {
-    var found = 0u;
-    for (var id = local; id < info.vocab; id += 256u) {
-        found += select(0u, 1u, key_of(row, id) >= least);
+// 1 for each of four keys that is at least `least`.
+fn ones(keys: vec4<u32>, least: u32) -> u32 {
+    return dot(select(vec4(0u), vec4(1u), keys >= vec4(least)), vec4(1u));
+}
+
+// How many keys are at least each of three.
+fn counts(row: u32, least: vec3<u32>, local: u32) -> vec3<u32> {
+    var found = vec3(0u);
+    for (var id = local; id < info.vocab; id += 2048u) {
+        let ids = four_ids(id);
+        let low = keys_of(row, ids);
+        let high = keys_of(row, ids + vec4(1024u));
+        found += vec3(ones(low, least.x), ones(low, least.y), ones(low, least.z))
+            + vec3(ones(high, least.x), ones(high, least.y), ones(high, least.z));
     }
     workgroupBarrier();
-    numbers[local] = found;
+    numbers[local] = vec4(found, 0u);
     for (var half = 128u; half > 0u; half /= 2u) {
         workgroupBarrier();
         if (local < half) {
@@ -87,20 +117,31 @@ fn count(row: u32, least: u32, local: u32) -> u32 {
         }
     }
     workgroupBarrier();
-    return numbers[0];
+    return numbers[0].xyz;
 }
 
-// The weight of all keys that are at least `least`.
-fn mass(row: u32, least: u32, top: f32, local: u32) -> f32 {
-    var sum = 0.0;
-    for (var id = local; id < info.vocab; id += 256u) {
-        let key = key_of(row, id);
-        if (key >= least) {
-            sum += weight_of(key, top);
-        }
+// The weights of those of four keys that are at least `least`.
+fn added(keys: vec4<u32>, weights: vec4<f32>, least: u32) -> f32 {
+    return dot(select(vec4(0.0), weights, keys >= vec4(least)), vec4(1.0));
+}
+
+// The weight of all keys that are at least each of three.
+fn mass(row: u32, least: vec3<u32>, top: f32, local: u32) -> vec3<f32> {
+    var sum = vec3(0.0);
+    for (var id = local; id < info.vocab; id += 2048u) {
+        let ids = four_ids(id);
+        let low = keys_of(row, ids);
+        let high = keys_of(row, ids + vec4(1024u));
+        let low_weights = weights_of(low, top);
+        let high_weights = weights_of(high, top);
+        sum += vec3(
+            added(low, low_weights, least.x) + added(high, high_weights, least.x),
+            added(low, low_weights, least.y) + added(high, high_weights, least.y),
+            added(low, low_weights, least.z) + added(high, high_weights, least.z),
+        );
     }
     workgroupBarrier();
-    masses[local] = sum;
+    masses[local] = vec4(sum, 0.0);
     for (var half = 128u; half > 0u; half /= 2u) {
         workgroupBarrier();
         if (local < half) {
@@ -108,7 +149,12 @@ fn mass(row: u32, least: u32, top: f32, local: u32) -> f32 {
         }
     }
     workgroupBarrier();
-    return masses[0];
+    return masses[0].xyz;
+}
+
+// Two bits of an edge: the largest of 1, 2 and 3 at which enough was found, 0 for none.
+fn settled(enough: vec3<bool>) -> u32 {
+    return select(select(select(0u, 1u, enough.x), 2u, enough.y), 3u, enough.z);
 }
 
 @compute @workgroup_size(256)
@@ -126,22 +172,22 @@ fn main(
     var least = select(1u, NONE, top_key == INFINITE); // without a finite best nothing is kept
     if (info.top_k > 0u) {
         var edge = 0u;
-        for (var bit = 0u; bit < 32u; bit++) {
-            let tried = edge | (0x80000000u >> bit);
-            edge = select(edge, tried, count(row, tried, local) >= info.top_k);
+        for (var shift = 32u; shift > 0u; shift -= 2u) {
+            let found = counts(row, vec3(edge) | (vec3(1u, 2u, 3u) << vec3(shift - 2u)), local);
+            edge |= settled(found >= vec3(info.top_k)) << (shift - 2u);
         }
         least = max(least, edge);
     }
     var kept_ties = NONE; // of the keys equal to `least`, so many stay
     if (info.top_p < 1.0) {
-        let wanted = info.top_p * mass(row, least, top, local);
+        let wanted = info.top_p * mass(row, vec3(least), top, local).x;
         var edge = 0u;
-        for (var bit = 0u; bit < 32u; bit++) {
-            let tried = edge | (0x80000000u >> bit);
-            edge = select(edge, tried, mass(row, max(tried, least), top, local) >= wanted);
+        for (var shift = 32u; shift > 0u; shift -= 2u) {
+            let tried = vec3(edge) | (vec3(1u, 2u, 3u) << vec3(shift - 2u));
+            edge |= settled(mass(row, max(tried, vec3(least)), top, local) >= vec3(wanted)) << (shift - 2u);
         }
         edge = min(max(edge, least), max(top_key, least));
-        let above = mass(row, edge + 1u, top, local);
+        let above = mass(row, vec3(edge + 1u), top, local).x;
         kept_ties = u32(clamp(ceil((wanted - above) / weight_of(edge, top)), 1.0, 1e9));
         least = edge;
     }
@@ -155,11 +201,11 @@ fn main(
         ties += select(0u, 1u, key_of(row, id) == least);
     }
     workgroupBarrier();
-    numbers[local] = ties;
+    numbers[local].x = ties;
     workgroupBarrier();
     var ties_before = 0u;
     for (var other = 0u; other < local; other++) {
-        ties_before += numbers[other];
+        ties_before += numbers[other].x;
     }
     var own = 0.0;
     var tie = ties_before;
@@ -170,7 +216,7 @@ fn main(
         }
         tie += select(0u, 1u, key == least);
     }
-    masses[local] = own;
+    masses[local].x = own;
     workgroupBarrier();
     var before = 0.0;
     var total = 0.0;
@@ -178,7 +224,7 @@ fn main(
         if (other == local) {
             before = total;
         }
-        total += masses[other];
+        total += masses[other].x;
     }
     if (local == 0u && !(total > 0.0)) {
         ids[row] = NONE;

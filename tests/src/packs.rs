@@ -213,7 +213,15 @@ fn golden_decoding_takes_seven_launches_a_layer() {
             ("packed_matvec", 3 * layers + parts(head)),
             ("rms_norm", 1),
         ];
-        assert_eq!(launches.iter().collect::<Vec<_>>(), want, "{rows} rows");
+        let text = &model.config().text;
+        let inner = text.num_attention_heads * text.head_dim();
+        if [text.hidden_size, text.intermediate_size, inner].iter().all(|width| width.is_multiple_of(4)) {
+            assert_eq!(launches.iter().collect::<Vec<_>>(), want, "{rows} rows");
+        } else {
+            // The kernels for few rows read vectors; those for many, with a norm of its own, take what is left.
+            assert!(launches.of("packed_matmul") > 0, "{rows} rows");
+            assert_eq!(launches.of("packed_product_composed"), 0, "{rows} rows");
+        }
     }
 }
 

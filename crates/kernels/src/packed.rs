@@ -19,8 +19,13 @@ use crate::{
 };
 use launch::{few, gather, many};
 
-/// Rows of x up to which a product is a matter of reading the weight: the kernel for few rows takes no more.
-const FEW: usize = shaders::packed_matvec::MAX_ROWS as usize;
+/// Rows of x up to which a product is a matter of reading the weight.
+const FEW: usize = 8;
+
+/// Whether the kernels for few rows take x: they read it in vectors.
+fn is_few([rows, width]: [usize; 2]) -> bool {
+    rows <= FEW && width.is_multiple_of(shaders::packed_matvec::WIDTH_UNIT as usize)
+}
 
 /// A matrix `[N, K]` packed as [`Packing`] says, in parts: ranges of its rows in one buffer each.
 #[derive(Debug, Clone)]
@@ -210,14 +215,14 @@ pub fn packed_product(
     };
     let [rows, _] = x.dims();
     let y = device.empty([rows, weight.rows()]);
-    if rows > FEW {
+    if is_few(x.dims()) {
+        few(&device, x, weight, norm, bias, (&y, false), launches);
+    } else {
         let x = match norm {
             Some((norm, eps)) => rms_norm(x, norm, eps, launches),
             None => x,
         };
         many(&device, x, weight, bias, &y, launches);
-    } else {
-        few(&device, x, weight, norm, bias, (&y, false), launches);
     }
     y.tensor()
 }
@@ -249,7 +254,7 @@ pub fn packed_add(
     stream: Tensor<2>,
     launches: &mut Launches,
 ) -> Tensor<2> {
-    let few_rows = x.dims()[0] <= FEW && !stream.is_autodiff();
+    let few_rows = is_few(x.dims()) && !stream.is_autodiff();
     let Some(device) = kernels_of(&x, &[weight]).filter(|_| few_rows) else {
         return stream + packed_product(x, weight, None, None, launches);
     };
@@ -273,7 +278,7 @@ pub fn packed_gate_up(
     let Some(device) = kernels_of(&x, &[gate, up]).filter(|_| !norm.is_autodiff()) else {
         return packed_gate_up_composed(x, (norm, eps), gate, up, launches);
     };
-    if !alike || rows > FEW {
+    if !alike || !is_few(x.dims()) {
         let normed = rms_norm(x, norm, eps, launches);
         let g = packed_product(normed.clone(), gate, None, None, launches);
         return silu_mul(g, packed_product(normed, up, None, None, launches), launches);
@@ -291,8 +296,8 @@ pub fn packed_gate_up(
             per_word: gate.packing.per_word(),
             row_words: gate.packing.row_words(width) as u32,
             row_scales: gate.packing.scale_words(width) as u32,
-            tile: shaders::packed_matvec::tile(rows as u32),
             eps: eps as f32,
+            pad: 0,
         };
         let [gate_words, gate_scales] = PackedMatrix::buffers(gate_part);
         let [up_words, up_scales] = PackedMatrix::buffers(up_part);

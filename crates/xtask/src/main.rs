@@ -49,8 +49,9 @@ enum Command {
     },
     /// Measure and print JSON
     Bench {
-        /// preprocess, model, kernels, data, scenes, reward, web, decode, train (beside PyTorch) or grpo (beside TRL; both by
-        /// the Python that WETHINK_PYTHON names); all but the last four when left out
+        /// preprocess, model, kernels, data, scenes, reward, web, decode, compiled (kernels by the compilers of GPU drivers),
+        /// train (beside PyTorch) or grpo (beside TRL; both by the Python that WETHINK_PYTHON names); all but the last five
+        /// when left out
         suite: Option<String>,
     },
 }

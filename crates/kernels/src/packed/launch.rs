@@ -7,7 +7,7 @@ use super::PackedMatrix;
 use crate::Launches;
 use crate::wgsl::{Buffer, Wgsl};
 
-/// One launch for each part, for at most [`FEW`](super::FEW) rows; `y` is written, or added to.
+/// One launch for each part, for few rows; `y` is written, or added to.
 pub(super) fn few(
     device: &Wgsl,
     x: Tensor<2>,
@@ -20,8 +20,8 @@ pub(super) fn few(
     let [rows, width] = x.dims();
     let eps = norm.as_ref().map_or(0.0, |(_, eps)| *eps as f32);
     let (normed, biased) = (norm.is_some(), bias.is_some());
-    // What is absent is a buffer that nobody reads; two bindings never name the same one.
-    let absent = || device.empty([1]);
+    // What is absent is a buffer of one vector that nobody reads; two bindings never name the same one.
+    let absent = || device.empty([4]);
     let norm = norm.map_or_else(absent, |(norm, _)| Buffer::read(norm));
     let bias = bias.map_or_else(absent, Buffer::read);
     let x = Buffer::read(x);
@@ -37,14 +37,14 @@ pub(super) fn few(
             per_word: weight.packing.per_word(),
             row_words: weight.packing.row_words(width) as u32,
             row_scales: weight.packing.scale_words(width) as u32,
-            tile: shaders::packed_matvec::tile(rows.max(1) as u32),
             normed: normed.into(),
             eps,
             biased: biased.into(),
             added: added.into(),
+            pad: 0,
         };
         let [words, scales] = PackedMatrix::buffers(part);
-        let grid = if rows == 0 { [0, 1, 1] } else { shaders::packed_matvec::grid(&params) };
+        let grid = shaders::packed_matvec::grid(&params);
         let buffers = [&x, &norm, &words, &scales, &bias, y];
         device.launch(&shaders::packed_matvec::KERNEL, &params, grid, &buffers, launches);
         start += part.rows as u32;

@@ -2,6 +2,7 @@
 //!
 //! `bench` measures everything, `bench NAME` one suite. Nothing is asserted: times belong to a machine.
 
+mod compiled;
 mod data;
 mod decode;
 mod device;
@@ -27,8 +28,13 @@ const SUITES: &[Suite] = &[
 ];
 
 /// Suites that need more than Rust, or more than a minute: only by name.
-const BY_NAME: &[Suite] =
-    &[("train", train::train), ("grpo", grpo::grpo), ("decode", decode::decode), ("device", device::device)];
+const BY_NAME: &[Suite] = &[
+    ("train", train::train),
+    ("grpo", grpo::grpo),
+    ("decode", decode::decode),
+    ("compiled", compiled::compiled),
+    ("device", device::device),
+];
 
 fn main() -> Result<()> {
     let wanted = std::env::args().nth(1);

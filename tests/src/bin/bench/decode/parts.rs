@@ -7,15 +7,15 @@ use anyhow::{Context, Result};
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
 use serde_json::{Value, json};
 use wethink_kernels::{
-    Cache, Launches, PackedMatrix, Span, argmax, attention_causal, logprobs, packed_add, packed_gate_up,
-    packed_gather, packed_product, rms_norm, rotate_append_joined,
+    Cache, Draw, Launches, PackedMatrix, Span, argmax, attention_causal, logprobs, packed_add,
+    packed_gate_up, packed_gather, packed_product, rms_norm, rotate_append_joined, runs_wgsl, sample,
 };
 use wethink_model::{Linear, Model, Weight};
 
 /// One of them.
 struct Part<'a> {
     name: &'static str,
-    /// How often a token takes it.
+    /// How often a greedy token takes it.
     times: usize,
     /// What it must read.
     bytes: usize,
@@ -172,8 +172,15 @@ impl<'a> Bench<'a> {
         let logits = Tensor::<2>::random([1, head.rows()], Distribution::Normal(0.0, 1.0), self.device);
         let (x, launches) = (&self.x, Launches::new);
         let part = |name, bytes, run| Part { name, times: 1, bytes, run };
-        let (own, scores) = (id.clone(), logits.clone());
-        Ok(vec![
+        let (own, scores, drawn) = (id.clone(), logits.clone(), logits.clone());
+        let draw = Draw { temperature: 1.0, top_k: Some(50), top_p: Some(0.9), banned };
+        let sampled = Part {
+            name: "token of the best 50 and of 0.9, in place of the best",
+            times: 0,
+            bytes: 4 * head.rows(),
+            run: Box::new(move || drop(sample(drawn.clone(), draw, &[0.5], &mut launches()))),
+        };
+        let parts = vec![
             part(
                 "embedding",
                 table.bytes() / table.rows(),
@@ -201,6 +208,9 @@ impl<'a> Bench<'a> {
                 4 * head.rows(),
                 Box::new(move || drop(logprobs(logits.clone(), id.clone(), 1.0, &mut launches()))),
             ),
-        ])
+        ];
+        // Elsewhere tokens are drawn from logits that are read back.
+        let sampled = Some(sampled).filter(|_| runs_wgsl(x));
+        Ok(parts.into_iter().chain(sampled).collect())
     }
 }
