@@ -76,7 +76,7 @@ impl Packing {
 
 /// The eight values of a word of four bits each, 0 to 15, in their order.
 #[inline(always)]
-pub fn nibbles(word: u32) -> [i8; 8] {
+fn nibbles(word: u32) -> [i8; 8] {
     let [low, high] =
         [word & 0x0F0F_0F0F, (word >> 4) & 0x0F0F_0F0F].map(|four| four.to_le_bytes().map(|n| n as i8));
     [low[0], low[1], low[2], low[3], high[0], high[1], high[2], high[3]]
@@ -105,7 +105,7 @@ fn blocks(
 }
 
 /// The scale of a row's block, by the words of the row's scales.
-pub fn scale(scales: &[u32], block: usize) -> f32 {
+fn scale(scales: &[u32], block: usize) -> f32 {
     f16::from_bits((scales[block / 2] >> (16 * (block % 2))) as u16).to_f32()
 }
 

@@ -1,14 +1,18 @@
 //! Packed weights on devices that do not read them: unpacked on the host, row by row, as they are needed.
 //!
-//! With few rows of x the weight's memory traffic decides, so each block of the weight is unpacked in registers and
-//! multiplied there. With many rows a range of the weight is unpacked and burn's product, which blocks for the caches, does
-//! the rest. Both go over the weight's rows in parallel.
+//! With one row of x the weight's memory traffic decides, so each block of the weight is unpacked in registers and
+//! multiplied there. With a few, a row of the weight is unpacked for all of them. With many a range of the weight is
+//! unpacked and burn's product, which blocks for the caches, does the rest. All go over the weight's rows in parallel.
+
+mod blocks;
 
 use std::ops::Range;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use wethink_shaders::packing::{BLOCK, Packing, nibbles, scale};
+use wethink_shaders::packing::{BLOCK, Packing};
+
+use blocks::{Block, F16, Q4, Q8};
 
 use crate::packed::{PackedMatrix, Store};
 
@@ -54,7 +58,8 @@ pub(crate) fn gather(ids: Tensor<1, Int>, table: &PackedMatrix) -> Tensor<2> {
     let ids: Vec<i64> = read(ids.into_data_async()).iter::<i64>().collect();
     let mut out = vec![0.0; ids.len() * table.width()];
     for (&id, out) in ids.iter().zip(out.chunks_exact_mut(table.width())) {
-        unpack_row(table, id as usize, out);
+        let (words, scales) = row_of(table, id as usize);
+        table.packing().unpack(words, scales, out);
     }
     Tensor::from_data(TensorData::new(out, [ids.len(), table.width()]), &device)
 }
@@ -64,17 +69,44 @@ fn unpacked(weight: &PackedMatrix, range: Range<usize>, device: &Device) -> Tens
     let rows = range.len();
     let mut out = vec![0.0; rows * width];
     in_parallel(&mut out, width, rows * width, |first, out| {
-        for (row, out) in out.chunks_exact_mut(width).enumerate() {
-            unpack_row(weight, range.start + first + row, out);
-        }
+        let first = range.start + first;
+        pulp::Arch::new().dispatch(Unpacking { weight, first, out });
     });
     Tensor::from_data(TensorData::new(out, [rows, width]), device)
+}
+
+/// Rows of the weight from `first` on, unpacked. Compiled for several widths of vectors, as [`Dots`].
+struct Unpacking<'a> {
+    weight: &'a PackedMatrix,
+    first: usize,
+    out: &'a mut [f32],
+}
+
+impl pulp::NullaryFnOnce for Unpacking<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Unpacking { weight, first, out } = self;
+        for (n, out) in out.chunks_exact_mut(weight.width()).enumerate() {
+            let (words, scales) = row_of(weight, first + n);
+            match weight.packing() {
+                Packing::Q4 => blocks::unpack::<Q4>(words, scales, out),
+                Packing::Q8 => blocks::unpack::<Q8>(words, scales, out),
+                Packing::F16 => blocks::unpack::<F16>(words, scales, out),
+            }
+        }
+    }
 }
 
 /// `[N, R]`: every row of the weight by every row of x.
 fn dot_rows(x: &[f32], rows: usize, width: usize, weight: &PackedMatrix) -> Vec<f32> {
     let mut out = vec![0.0; weight.rows() * rows];
-    let x = &*whole_blocks(x, width);
+    let x = &*match weight.packing() {
+        Packing::Q4 => blocks::arranged::<Q4>(x, width),
+        Packing::Q8 => blocks::arranged::<Q8>(x, width),
+        Packing::F16 => blocks::arranged::<F16>(x, width),
+    };
     in_parallel(&mut out, rows, weight.rows() * width * rows, |first, out| {
         pulp::Arch::new().dispatch(Dots { x, rows, weight, first, out });
     });
@@ -82,7 +114,7 @@ fn dot_rows(x: &[f32], rows: usize, width: usize, weight: &PackedMatrix) -> Vec<
 }
 
 /// Rows of the weight from `first` by every row of x. Compiled for several widths of vectors, of which the processor's own is
-/// taken: all of it must be inlined for that.
+/// taken: all of it must be inlined for that, functions that are passed on included.
 struct Dots<'a> {
     x: &'a [f32],
     rows: usize,
@@ -101,96 +133,25 @@ impl pulp::NullaryFnOnce for Dots<'_> {
         for (n, out) in out.chunks_exact_mut(rows).enumerate() {
             let (words, scales) = row_of(weight, first + n);
             match weight.packing() {
-                Packing::Q4 if rows == 1 => dot_blocks::<4, 1>(words, scales, x, out, q4),
-                Packing::Q4 => dot_blocks::<4, FEW>(words, scales, x, out, q4),
-                Packing::Q8 if rows == 1 => dot_blocks::<8, 1>(words, scales, x, out, q8),
-                Packing::Q8 => dot_blocks::<8, FEW>(words, scales, x, out, q8),
-                Packing::F16 => {
-                    Packing::F16.unpack(words, scales, &mut unpacked[..weight.width()]);
-                    for (out, x) in out.iter_mut().zip(x.chunks_exact(unpacked.len())) {
-                        *out = dot(x, &unpacked);
-                    }
-                }
+                Packing::Q4 => dots::<Q4>(words, scales, x, out, &mut unpacked),
+                Packing::Q8 => dots::<Q8>(words, scales, x, out, &mut unpacked),
+                Packing::F16 => dots::<F16>(words, scales, x, out, &mut unpacked),
             }
         }
     }
 }
 
-/// Rows with zeros after each up to a whole block, as in the weight.
-fn whole_blocks(x: &[f32], width: usize) -> Vec<f32> {
-    let padded = width.next_multiple_of(BLOCK);
-    let row =
-        |row: &[f32]| row.iter().copied().chain(std::iter::repeat_n(0.0, padded - width)).collect::<Vec<_>>();
-    x.chunks_exact(width).flat_map(row).collect()
-}
-
-/// One row of the weight by at most `ROWS` rows of x, unpacked a block at a time: what is unpacked stays in registers.
+/// One row of the weight by every row of x, one of which needs no unpacked row in memory.
 #[inline(always)]
-fn dot_blocks<const WORDS: usize, const ROWS: usize>(
-    words: &[u32],
-    scales: &[u32],
-    x: &[f32],
-    out: &mut [f32],
-    values: impl Fn(&[u32; WORDS]) -> [f32; BLOCK],
-) {
-    let blocks = words.as_chunks::<WORDS>().0;
-    let mut sums = [[0f32; 8]; ROWS];
-    for (index, words) in blocks.iter().enumerate() {
-        let (weights, scale) = (values(words), scale(scales, index));
-        for (sums, x) in sums.iter_mut().zip(x.chunks_exact(blocks.len() * BLOCK)) {
-            let (w, x) = (weights.as_chunks::<8>().0, x[index * BLOCK..][..BLOCK].as_chunks::<8>().0);
-            let mut block = [0f32; 8];
-            for (w, x) in w.iter().zip(x) {
-                for i in 0..8 {
-                    block[i] += w[i] * x[i];
-                }
-            }
-            for i in 0..8 {
-                sums[i] += block[i] * scale;
-            }
-        }
+fn dots<B: Block>(words: &[u32], scales: &[u32], x: &[f32], out: &mut [f32], unpacked: &mut [f32]) {
+    if let [out] = out {
+        *out = blocks::dot_packed::<B>(words, scales, x);
+        return;
     }
-    for (out, sums) in out.iter_mut().zip(&sums) {
-        *out = sums.iter().sum();
+    blocks::unpack_arranged::<B>(words, scales, unpacked);
+    for (out, x) in out.iter_mut().zip(x.chunks_exact(unpacked.len())) {
+        *out = blocks::dot(x, unpacked);
     }
-}
-
-#[inline(always)]
-fn q4(words: &[u32; 4]) -> [f32; BLOCK] {
-    let mut out = [0.0; BLOCK];
-    for (&word, out) in words.iter().zip(out.as_chunks_mut::<8>().0) {
-        *out = nibbles(word).map(|n| f32::from(n.wrapping_sub(8)));
-    }
-    out
-}
-
-#[inline(always)]
-fn q8(words: &[u32; 8]) -> [f32; BLOCK] {
-    let mut out = [0.0; BLOCK];
-    for (&word, out) in words.iter().zip(out.as_chunks_mut::<4>().0) {
-        *out = word.to_le_bytes().map(|byte| f32::from(byte as i8));
-    }
-    out
-}
-
-/// In sixteen running sums, which a compiler keeps in vector registers.
-#[inline(always)]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let (a, a_rest) = a.as_chunks::<16>();
-    let (b, b_rest) = b.as_chunks::<16>();
-    let mut sums = [0f32; 16];
-    for (a, b) in a.iter().zip(b) {
-        for i in 0..16 {
-            sums[i] += a[i] * b[i];
-        }
-    }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    sums.iter().sum::<f32>() + rest
-}
-
-fn unpack_row(matrix: &PackedMatrix, row: usize, out: &mut [f32]) {
-    let (words, scales) = row_of(matrix, row);
-    matrix.packing().unpack(words, scales, out);
 }
 
 /// Words and scales of a row.
