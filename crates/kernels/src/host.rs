@@ -145,7 +145,7 @@ impl pulp::NullaryFnOnce for Dots<'_> {
 #[inline(always)]
 fn dots<B: Block>(words: &[u32], scales: &[u32], x: &[f32], out: &mut [f32], unpacked: &mut [f32]) {
     if let [out] = out {
-        *out = blocks::dot_packed::<B>(words, scales, x);
+        *out = B::dot(words, scales, x);
         return;
     }
     blocks::unpack_arranged::<B>(words, scales, unpacked);

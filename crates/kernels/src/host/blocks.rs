@@ -1,6 +1,9 @@
 //! Blocks of packed values in vector registers. All of it is inlined into functions that are compiled for the processor at
 //! hand; a call, if only of a conversion, would leave them.
 
+#[cfg(target_feature = "simd128")]
+mod simd;
+
 use wethink_shaders::packing::BLOCK;
 
 /// A packing as a processor unpacks it: whole blocks, values in the order that costs least.
@@ -16,6 +19,15 @@ pub(super) trait Block {
 
     /// The scale of a row's block.
     fn scale(scales: &[u32], block: usize) -> f32;
+
+    /// One row of the weight by one [`arranged`] row of x: what is unpacked stays in registers.
+    #[inline(always)]
+    fn dot(words: &[u32], scales: &[u32], x: &[f32]) -> f32
+    where
+        Self: Sized,
+    {
+        dot_packed::<Self>(words, scales, x)
+    }
 }
 
 /// Four bits a value: the low halves of all bytes, then the high ones.
@@ -66,6 +78,12 @@ impl Block for Q4 {
     fn scale(scales: &[u32], block: usize) -> f32 {
         scale(scales, block)
     }
+
+    #[cfg(target_feature = "simd128")]
+    #[inline(always)]
+    fn dot(words: &[u32], scales: &[u32], x: &[f32]) -> f32 {
+        simd::dot(words, scales, x, simd::q4)
+    }
 }
 
 impl Block for Q8 {
@@ -82,6 +100,12 @@ impl Block for Q8 {
     #[inline(always)]
     fn scale(scales: &[u32], block: usize) -> f32 {
         scale(scales, block)
+    }
+
+    #[cfg(target_feature = "simd128")]
+    #[inline(always)]
+    fn dot(words: &[u32], scales: &[u32], x: &[f32]) -> f32 {
+        simd::dot(words, scales, x, simd::q8)
     }
 }
 
@@ -141,9 +165,9 @@ pub(super) fn arranged<B: Block>(x: &[f32], width: usize) -> Vec<f32> {
     out
 }
 
-/// One row of the weight by one arranged row of x: what is unpacked stays in registers.
+/// [`Block::dot`] of any packing.
 #[inline(always)]
-pub(super) fn dot_packed<B: Block>(words: &[u32], scales: &[u32], x: &[f32]) -> f32 {
+fn dot_packed<B: Block>(words: &[u32], scales: &[u32], x: &[f32]) -> f32 {
     let mut sums = [0f32; 8];
     for (index, (words, x)) in words.chunks_exact(B::WORDS).zip(x.as_chunks::<BLOCK>().0).enumerate() {
         let values = B::values(words);
@@ -241,7 +265,7 @@ mod tests {
         let mass: f64 = x.iter().zip(&want).map(|(&x, &w)| f64::from(x * w).abs()).sum();
         let mut row = vec![f32::NAN; arranged.len()];
         unpack_arranged::<B>(&words, &scales, &mut row);
-        for got in [dot_packed::<B>(&words, &scales, &arranged), dot(&row, &arranged)] {
+        for got in [B::dot(&words, &scales, &arranged), dot(&row, &arranged)] {
             assert!((f64::from(got) - sum).abs() < 1e-5 * mass, "{packing:?}: {got}, {sum}");
         }
     }
