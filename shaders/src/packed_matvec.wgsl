@@ -5,8 +5,8 @@
 // Parallel: one workgroup of 256 for one row of x and 16 of W, 64 invocations for four of them, each with every 64th unit
 // of 16 bytes of all four, so that a vector of x is read once for four rows. What belongs to 64 units of x lies in
 // workgroup memory, laid out unit by unit, with a vector between the lines so that they fall into different banks; the
-// units of W are on their way meanwhile. Workgroups for the same rows of W follow one another, so that a cache has
-// them; they are folded into x and y.
+// units of W are asked for before all of it is there. Workgroups for the same rows of W follow one another, so that a
+// cache has them; they are folded into x and y.
 // Shapes: x [R, K]; norm [K]; words [N', K']; scales [N', S]; bias [N]; y [R, N]. Columns start .. start + out_rows of y
 //   belong to rows first .. first + out_rows of words; the other columns are left alone.
 // Limits: K a multiple of 4; every buffer below 2^32 elements; |x| below about 1e17 under the norm, whose sum of squares

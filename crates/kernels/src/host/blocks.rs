@@ -12,21 +12,35 @@ pub(super) trait Block {
     const WORDS: usize;
 
     /// Where value `i` of [`values`](Self::values) stands in the block.
-    const ORDER: [usize; BLOCK];
+    const ORDER: [usize; BLOCK] = in_turn();
 
     /// The values of a block before its scale, in this packing's order.
     fn values(words: &[u32]) -> [f32; BLOCK];
 
     /// The scale of a row's block.
-    fn scale(scales: &[u32], block: usize) -> f32;
+    #[inline(always)]
+    fn scale(scales: &[u32], block: usize) -> f32 {
+        scale(scales, block)
+    }
 
     /// One row of the weight by one [`arranged`] row of x: what is unpacked stays in registers.
     #[inline(always)]
-    fn dot(words: &[u32], scales: &[u32], x: &[f32]) -> f32
-    where
-        Self: Sized,
-    {
-        dot_packed::<Self>(words, scales, x)
+    fn dot(words: &[u32], scales: &[u32], x: &[f32]) -> f32 {
+        let mut sums = [0f32; 8];
+        for (index, (words, x)) in words.chunks_exact(Self::WORDS).zip(x.as_chunks::<BLOCK>().0).enumerate() {
+            let values = Self::values(words);
+            let scale = Self::scale(scales, index);
+            let mut block = [0f32; 8];
+            for (w, x) in values.as_chunks::<8>().0.iter().zip(x.as_chunks::<8>().0) {
+                for i in 0..8 {
+                    block[i] += w[i] * x[i];
+                }
+            }
+            for i in 0..8 {
+                sums[i] += block[i] * scale;
+            }
+        }
+        sums.iter().sum()
     }
 }
 
@@ -74,11 +88,6 @@ impl Block for Q4 {
         out
     }
 
-    #[inline(always)]
-    fn scale(scales: &[u32], block: usize) -> f32 {
-        scale(scales, block)
-    }
-
     #[cfg(target_feature = "simd128")]
     #[inline(always)]
     fn dot(words: &[u32], scales: &[u32], x: &[f32]) -> f32 {
@@ -89,17 +98,10 @@ impl Block for Q4 {
 impl Block for Q8 {
     const WORDS: usize = 8;
 
-    const ORDER: [usize; BLOCK] = in_turn();
-
     #[inline(always)]
     fn values(words: &[u32]) -> [f32; BLOCK] {
         let bytes: [u8; BLOCK] = bytes(words);
         bytes.map(|byte| f32::from(byte as i8))
-    }
-
-    #[inline(always)]
-    fn scale(scales: &[u32], block: usize) -> f32 {
-        scale(scales, block)
     }
 
     #[cfg(target_feature = "simd128")]
@@ -111,8 +113,6 @@ impl Block for Q8 {
 
 impl Block for F16 {
     const WORDS: usize = 16;
-
-    const ORDER: [usize; BLOCK] = in_turn();
 
     #[inline(always)]
     fn values(words: &[u32]) -> [f32; BLOCK] {
@@ -163,26 +163,6 @@ pub(super) fn arranged<B: Block>(x: &[f32], width: usize) -> Vec<f32> {
         }
     }
     out
-}
-
-/// [`Block::dot`] of any packing.
-#[inline(always)]
-fn dot_packed<B: Block>(words: &[u32], scales: &[u32], x: &[f32]) -> f32 {
-    let mut sums = [0f32; 8];
-    for (index, (words, x)) in words.chunks_exact(B::WORDS).zip(x.as_chunks::<BLOCK>().0).enumerate() {
-        let values = B::values(words);
-        let scale = B::scale(scales, index);
-        let mut block = [0f32; 8];
-        for (w, x) in values.as_chunks::<8>().0.iter().zip(x.as_chunks::<8>().0) {
-            for i in 0..8 {
-                block[i] += w[i] * x[i];
-            }
-        }
-        for i in 0..8 {
-            sums[i] += block[i] * scale;
-        }
-    }
-    sums.iter().sum()
 }
 
 /// One row of the weight, whole blocks in the packing's order.

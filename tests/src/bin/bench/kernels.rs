@@ -12,7 +12,7 @@ use wethink_kernels::{
     Cache, Launches, Segments, Span, add_rms_norm, add_rms_norm_composed, argmax, argmax_composed,
     attention_causal, attention_causal_composed, attention_segments, attention_segments_composed, logprobs,
     logprobs_composed, rms_norm, rms_norm_composed, rotate_append, rotate_append_composed, rotate_qkv,
-    rotate_qkv_composed, runs_wgsl, silu_mul, silu_mul_composed,
+    rotate_qkv_composed, silu_mul, silu_mul_composed,
 };
 use wethink_trainer::device::{DeviceArg, open};
 
@@ -73,21 +73,20 @@ pub fn kernels() -> Result<Value> {
     Ok(report.into())
 }
 
-/// Bytes a second of `x = x + 1`: each value is read once and written once. x is as large as a binding of WebGPU's default
-/// limits, and on the CPU larger than its caches. On a GPU several follow one another before it is waited for: a wait
-/// takes as long as one of them there.
+/// Bytes a second of `x = x + 1` over 512 MiB: each value is read once and written once. They lie in four buffers, as large as
+/// a binding of WebGPU's default limits. On a GPU several passes follow one another before it is waited for: a wait takes
+/// as long as a buffer there.
 pub fn copy_bandwidth(device: &Device, software: bool, runs: usize) -> Result<f64> {
-    let times = if software { 1 } else { 32 };
-    let count = if runs_wgsl(&Tensor::<1>::zeros([1], device)) { 1 << 25 } else { 1 << 27 };
-    let mut x = Tensor::<1>::zeros([count], device);
+    let (count, passes) = (1 << 25, if software { 1 } else { 8 });
+    let mut buffers: Vec<Tensor<1>> = (0..4).map(|_| Tensor::zeros([count], device)).collect();
     device.sync()?;
     let time = milliseconds(runs, || {
-        for _ in 0..times {
-            x.inplace(|x| x + 1.0);
+        for _ in 0..passes {
+            buffers.iter_mut().for_each(|x| x.inplace(|x| x + 1.0));
         }
         Ok(device.sync()?)
     })?;
-    Ok(8.0 * (count * times) as f64 / median_seconds(&time))
+    Ok(8.0 * (count * buffers.len() * passes) as f64 / median_seconds(&time))
 }
 
 fn median_seconds(time: &Value) -> f64 {
